@@ -1,0 +1,140 @@
+//! The configuration of a running server: immutable and valid by construction.
+//!
+//! [`crate::flags`] turns the command line and the environment into a [`Config`]; everything downstream
+//! reads it and never checks it again.
+
+use std::net::SocketAddr;
+use std::num::NonZeroUsize;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use ipnet::IpNet;
+
+use crate::limits;
+use crate::time::Timeouts;
+
+/// Everything an operator can set.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Config {
+    /// Addresses to accept clients on; never empty.
+    pub listen: Vec<SocketAddr>,
+    /// Where requests go; never empty (in a demo the server adds its own origin before it starts).
+    pub upstreams: Vec<Upstream>,
+    /// Run the built-in origin behind the proxy.
+    pub demo: bool,
+    /// Worker threads; `None` is one per core of the affinity mask.
+    pub workers: Option<NonZeroUsize>,
+    /// Pin each worker to one core.
+    pub pin: bool,
+    /// Client connections at once, all workers together; `None` derives it from the descriptor limit.
+    pub max_connections: Option<NonZeroUsize>,
+    /// One timeout per phase.
+    pub timeouts: Timeouts,
+    /// Status of a response made because the origin was too slow: 504, or 503 for those who alert on it.
+    pub timeout_status: u16,
+    /// Bounds on what a peer may send.
+    pub message: MessageLimits,
+    /// What is added to forwarded heads, and whom to believe.
+    pub forwarding: Forwarding,
+    /// Idle upstream connections.
+    pub pool: Pool,
+    /// How often names of upstreams are resolved again.
+    pub dns_refresh: Duration,
+    /// Where access-log lines go.
+    pub access_log: LogTarget,
+    /// Shape of an access-log line.
+    pub log_format: LogFormat,
+}
+
+/// Address of an origin as the operator wrote it.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub enum Upstream {
+    /// An IP address and a port.
+    Address(SocketAddr),
+    /// A host name and a port, resolved off the workers.
+    Name {
+        /// Host name.
+        host: String,
+        /// TCP port.
+        port: u16,
+    },
+    /// A Unix stream socket.
+    Unix(PathBuf),
+}
+
+/// Bounds on what a peer may send. Heads of both sides obey the first three.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct MessageLimits {
+    /// Bytes of a head (431).
+    pub head_bytes_max: usize,
+    /// Fields of a head (431).
+    pub fields_max: usize,
+    /// Bytes of a request target (414).
+    pub target_bytes_max: usize,
+    /// Bytes of a request body (413); `None` is no limit.
+    pub body_bytes_max: Option<u64>,
+    /// Pass field names with `_`, which many origins cannot tell from `-`; otherwise such fields are dropped.
+    pub allow_underscores: bool,
+}
+
+impl Default for MessageLimits {
+    fn default() -> Self {
+        MessageLimits {
+            head_bytes_max: limits::HEAD_BYTES_MAX,
+            fields_max: limits::FIELDS_MAX,
+            target_bytes_max: limits::TARGET_BYTES_MAX,
+            body_bytes_max: None,
+            allow_underscores: false,
+        }
+    }
+}
+
+/// Forwarding fields.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Forwarding {
+    /// Peers whose `X-Forwarded-*`, `Forwarded` and `X-Request-Id` are kept; everybody else's are replaced.
+    pub trusted_proxies: Vec<IpNet>,
+    /// Also send RFC 7239 `Forwarded`.
+    pub forwarded: bool,
+}
+
+/// Idle upstream connections, per worker and endpoint.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Pool {
+    /// Idle connections kept; 0 turns reuse off.
+    pub idle_max: usize,
+    /// An idle connection is closed after this time.
+    pub idle_timeout: Duration,
+    /// A connection older than this is not reused.
+    pub age_max: Duration,
+}
+
+impl Default for Pool {
+    fn default() -> Self {
+        Pool {
+            idle_max: limits::UPSTREAM_IDLE_MAX,
+            idle_timeout: Duration::from_secs(60),
+            age_max: Duration::from_secs(3600),
+        }
+    }
+}
+
+/// Where access-log lines go.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum LogTarget {
+    /// Nowhere.
+    Off,
+    /// Standard output.
+    Stdout,
+    /// A file, appended to; SIGUSR1 opens it again.
+    File(PathBuf),
+}
+
+/// Shape of an access-log line.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum LogFormat {
+    /// `key=value` pairs.
+    Logfmt,
+    /// One JSON object a line.
+    Json,
+}

@@ -1,0 +1,1 @@
+//! Command line: the one source of `--help`, man page and completions.

@@ -1,0 +1,1 @@
+//! Bodies: decoding what a sender frames, encoding what a receiver is owed.

@@ -1,0 +1,1 @@
+//! Where a message ends (RFC 9112 §6.3).

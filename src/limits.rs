@@ -1,0 +1,87 @@
+//! Every bound of the program, with its unit in its name.
+//!
+//! A number that limits a loop, a queue, a buffer or a retry is written here and nowhere else. Those an
+//! operator may move are defaults of a flag; the others are fixed, and say why they are what they are.
+
+/// Largest request or response head in bytes, default of `--max-head-bytes`.
+pub const HEAD_BYTES_MAX: usize = 32 * 1024;
+/// Most fields in one head or trailer section, default of `--max-fields`.
+pub const FIELDS_MAX: usize = 100;
+/// Hard ceiling of `--max-fields`: the size of the parser's table on the stack.
+pub const FIELDS_CEILING: usize = 256;
+/// Longest request target in bytes, default of `--max-target-bytes`.
+pub const TARGET_BYTES_MAX: usize = 8 * 1024;
+/// Empty lines tolerated before a request line (RFC 9112 §2.2), in bytes: more is an endless drip of CRLF.
+pub const LEADING_CRLF_BYTES_MAX: usize = 8;
+/// Longest chunk-size line in bytes, extensions included. Extensions are dropped, and a peer that sends
+/// kilobytes of them per chunk is attacking (CVE-2023-39326).
+pub const CHUNK_LINE_BYTES_MAX: usize = 1024;
+/// Hexadecimal digits in a chunk size: 16 hold every 64-bit size.
+pub const CHUNK_SIZE_DIGITS_MAX: usize = 16;
+/// Largest trailer section in bytes.
+pub const TRAILER_BYTES_MAX: usize = 8 * 1024;
+/// Interim (1xx) responses relayed for one request; a peer that sends more is looping.
+pub const INTERIM_RESPONSES_MAX: usize = 16;
+
+/// The worker's one receive buffer in bytes: the most one read brings.
+pub const SCRATCH_BYTES: usize = 64 * 1024;
+/// Capacity in bytes of a pooled buffer when it is new.
+pub const POOLED_BUFFER_BYTES: usize = 16 * 1024;
+/// A buffer that grew beyond this many bytes is freed on return, not pooled.
+pub const POOLED_BUFFER_BYTES_MAX: usize = 128 * 1024;
+/// Free buffers that a worker keeps.
+pub const POOLED_BUFFERS_MAX: usize = 256;
+/// Bytes that one direction of one exchange may move before its task lets its neighbours run.
+pub const TURN_BYTES_MAX: usize = 256 * 1024;
+/// Bytes of pipelined requests kept while an earlier request is being answered.
+pub const PIPELINE_BYTES_MAX: usize = HEAD_BYTES_MAX;
+
+/// Connections taken from a listener's queue before other tasks run.
+pub const ACCEPT_BATCH_MAX: usize = 64;
+/// Backlog given to listen(2); the kernel clamps it to `net.core.somaxconn`.
+pub const LISTEN_BACKLOG: i32 = 4096;
+/// Pause in milliseconds after accept(2) failed for want of descriptors or memory.
+pub const ACCEPT_PAUSE_MS: u64 = 100;
+/// Pause in milliseconds between looks at a full `--max-connections`.
+pub const CONNECTIONS_FULL_PAUSE_MS: u64 = 20;
+/// Descriptors kept back from `--max-connections`: listeners, rings, logs, standard streams.
+pub const DESCRIPTORS_RESERVED: usize = 64;
+/// Descriptors that one client connection may need: itself and its upstream.
+pub const DESCRIPTORS_PER_CONNECTION: usize = 2;
+
+/// Longest lingering read in milliseconds after a response that ends the connection early.
+pub const LINGER_MS: u64 = 5_000;
+/// Silence in milliseconds that ends a lingering read.
+pub const LINGER_SILENCE_MS: u64 = 1_000;
+/// Bytes a lingering read throws away before it gives up.
+pub const LINGER_BYTES_MAX: usize = 64 * 1024 * 1024;
+
+/// Idle upstream connections kept per endpoint and worker, default of `--upstream-idle-max`.
+pub const UPSTREAM_IDLE_MAX: usize = 128;
+/// Seconds of grace taken off an origin's `Keep-Alive: timeout`.
+pub const KEEP_ALIVE_GRACE_S: u64 = 1;
+/// Endpoints tried for one request.
+pub const CONNECT_ATTEMPTS_MAX: usize = 4;
+/// Addresses kept of one resolved name.
+pub const ADDRESSES_PER_NAME_MAX: usize = 16;
+
+/// Log batches in flight between one worker and the log writer.
+pub const LOG_BATCHES_MAX: usize = 64;
+/// Bytes at which a worker hands its batch of log lines over.
+pub const LOG_BATCH_BYTES: usize = 32 * 1024;
+
+/// Length of one tick of the timer wheel in microseconds.
+pub const TICK_US: u64 = 4_000;
+/// Entries of the io_uring submission queue of a worker.
+pub const RING_ENTRIES: u32 = 4096;
+/// Entries of the completion queue: one poll per side of every connection may complete at once.
+pub const RING_COMPLETIONS: u32 = 16 * 1024;
+
+const _: () = assert!(TARGET_BYTES_MAX < HEAD_BYTES_MAX);
+const _: () = assert!(HEAD_BYTES_MAX <= SCRATCH_BYTES, "a whole head fits one read");
+const _: () = assert!(FIELDS_MAX <= FIELDS_CEILING);
+const _: () = assert!(TRAILER_BYTES_MAX <= HEAD_BYTES_MAX);
+const _: () =
+    assert!(SCRATCH_BYTES + 64 <= POOLED_BUFFER_BYTES_MAX, "a read that could not be sent is pooled whole");
+const _: () = assert!(RING_COMPLETIONS >= 2 * RING_ENTRIES);
+const _: () = assert!(LINGER_SILENCE_MS <= LINGER_MS);

@@ -1,0 +1,3 @@
+//! `ringress`: argv to configuration to server.
+
+fn main() {}

@@ -1,0 +1,1 @@
+//! Policy as data: what happens to an exchange, and what is forwarded.
