@@ -77,6 +77,33 @@ pub const RING_ENTRIES: u32 = 4096;
 /// Entries of the completion queue: one poll per side of every connection may complete at once.
 pub const RING_COMPLETIONS: u32 = 16 * 1024;
 
+/// Bounds on what a peer may send. Heads of both sides obey the first three.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct MessageLimits {
+    /// Bytes of a head (431).
+    pub head_bytes_max: usize,
+    /// Fields of a head (431).
+    pub fields_max: usize,
+    /// Bytes of a request target (414).
+    pub target_bytes_max: usize,
+    /// Bytes of a request body (413); `None` is no limit.
+    pub body_bytes_max: Option<u64>,
+    /// Pass field names with `_`, which many origins cannot tell from `-`; otherwise such fields are dropped.
+    pub allow_underscores: bool,
+}
+
+impl Default for MessageLimits {
+    fn default() -> Self {
+        MessageLimits {
+            head_bytes_max: HEAD_BYTES_MAX,
+            fields_max: FIELDS_MAX,
+            target_bytes_max: TARGET_BYTES_MAX,
+            body_bytes_max: None,
+            allow_underscores: false,
+        }
+    }
+}
+
 const _: () = assert!(TARGET_BYTES_MAX < HEAD_BYTES_MAX);
 const _: () = assert!(HEAD_BYTES_MAX <= SCRATCH_BYTES, "a whole head fits one read");
 const _: () = assert!(FIELDS_MAX <= FIELDS_CEILING);

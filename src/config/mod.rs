@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use ipnet::IpNet;
 
-use crate::limits;
+use crate::limits::{self, MessageLimits};
 use crate::time::Timeouts;
 
 /// Everything an operator can set.
@@ -44,6 +44,8 @@ pub struct Config {
     pub access_log: LogTarget,
     /// Shape of an access-log line.
     pub log_format: LogFormat,
+    /// Log the query of request targets too; it may hold secrets.
+    pub log_query: bool,
 }
 
 /// Address of an origin as the operator wrote it.
@@ -60,33 +62,6 @@ pub enum Upstream {
     },
     /// A Unix stream socket.
     Unix(PathBuf),
-}
-
-/// Bounds on what a peer may send. Heads of both sides obey the first three.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct MessageLimits {
-    /// Bytes of a head (431).
-    pub head_bytes_max: usize,
-    /// Fields of a head (431).
-    pub fields_max: usize,
-    /// Bytes of a request target (414).
-    pub target_bytes_max: usize,
-    /// Bytes of a request body (413); `None` is no limit.
-    pub body_bytes_max: Option<u64>,
-    /// Pass field names with `_`, which many origins cannot tell from `-`; otherwise such fields are dropped.
-    pub allow_underscores: bool,
-}
-
-impl Default for MessageLimits {
-    fn default() -> Self {
-        MessageLimits {
-            head_bytes_max: limits::HEAD_BYTES_MAX,
-            fields_max: limits::FIELDS_MAX,
-            target_bytes_max: limits::TARGET_BYTES_MAX,
-            body_bytes_max: None,
-            allow_underscores: false,
-        }
-    }
 }
 
 /// Forwarding fields.

@@ -3,8 +3,8 @@
 use std::net::SocketAddr;
 use std::time::Duration;
 
-/// Everything the log says about one exchange. Never a field value that may hold a secret: of the request
-/// only the target's path is logged, its query replaced by `?…` hidden unless asked for.
+/// Everything the log says about one exchange. Never a field value that may hold a secret: the query
+/// of a target may hold one too, so the worker cuts it off unless `--log-query` asks for it.
 #[derive(Clone, Debug)]
 pub struct AccessRecord<'a> {
     /// Wall clock at the end of the exchange, microseconds since the Unix epoch.
