@@ -3,6 +3,7 @@
 //! [`crate::flags`] turns the command line and the environment into a [`Config`]; everything downstream
 //! reads it and never checks it again.
 
+use std::fmt;
 use std::net::SocketAddr;
 use std::num::NonZeroUsize;
 use std::path::PathBuf;
@@ -12,6 +13,10 @@ use ipnet::IpNet;
 
 use crate::limits::{self, MessageLimits};
 use crate::time::Timeouts;
+
+/// "Never" for the periods of [`Pool`] and for [`Config::dns_refresh`]: a hundred years. Longer than any
+/// period the command line accepts, and short enough that adding it to a point in time cannot overflow.
+pub const NEVER: Duration = Duration::from_secs(100 * 365 * 24 * 3600);
 
 /// Everything an operator can set.
 #[derive(Clone, Debug, PartialEq)]
@@ -38,7 +43,7 @@ pub struct Config {
     pub forwarding: Forwarding,
     /// Idle upstream connections.
     pub pool: Pool,
-    /// How often names of upstreams are resolved again.
+    /// How often names of upstreams are resolved again; [`NEVER`] is once, at the start.
     pub dns_refresh: Duration,
     /// Where access-log lines go.
     pub access_log: LogTarget,
@@ -46,6 +51,8 @@ pub struct Config {
     pub log_format: LogFormat,
     /// Log the query of request targets too; it may hold secrets.
     pub log_query: bool,
+    /// What the program says about itself on standard error: a level, or a filter of `tracing-subscriber`.
+    pub log_level: String,
 }
 
 /// Address of an origin as the operator wrote it.
@@ -64,6 +71,17 @@ pub enum Upstream {
     Unix(PathBuf),
 }
 
+impl fmt::Display for Upstream {
+    /// The form that `--upstream` accepts.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Upstream::Address(address) => address.fmt(f),
+            Upstream::Name { host, port } => write!(f, "{host}:{port}"),
+            Upstream::Unix(path) => write!(f, "unix:{}", path.display()),
+        }
+    }
+}
+
 /// Forwarding fields.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Forwarding {
@@ -78,9 +96,9 @@ pub struct Forwarding {
 pub struct Pool {
     /// Idle connections kept; 0 turns reuse off.
     pub idle_max: usize,
-    /// An idle connection is closed after this time.
+    /// An idle connection is closed after this time; [`NEVER`] leaves that to the origin.
     pub idle_timeout: Duration,
-    /// A connection older than this is not reused.
+    /// A connection older than this is not reused; [`NEVER`] is no limit.
     pub age_max: Duration,
 }
 
@@ -105,6 +123,17 @@ pub enum LogTarget {
     File(PathBuf),
 }
 
+impl fmt::Display for LogTarget {
+    /// The form that `--access-log` accepts.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            LogTarget::Off => f.write_str("off"),
+            LogTarget::Stdout => f.write_str("-"),
+            LogTarget::File(path) => path.display().fmt(f),
+        }
+    }
+}
+
 /// Shape of an access-log line.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum LogFormat {
@@ -112,4 +141,15 @@ pub enum LogFormat {
     Logfmt,
     /// One JSON object a line.
     Json,
+}
+
+impl LogFormat {
+    /// The word that `--log-format` accepts.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            LogFormat::Logfmt => "logfmt",
+            LogFormat::Json => "json",
+        }
+    }
 }
