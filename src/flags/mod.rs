@@ -1,1 +1,173 @@
 //! Command line: the one source of `--help`, man page and completions.
+//!
+//! [`parse`] turns arguments and the environment into a [`Command`]; it does no IO. Precedence: flag, then
+//! `RINGRESS_*` variable, then default. A value is checked where it is read (`duration`, `size`, `listen`,
+//! `upstream`, ...), contradictions between values in `build`.
+
+mod args;
+mod build;
+mod duration;
+mod listen;
+mod log;
+mod network;
+mod number;
+mod render;
+mod size;
+mod upstream;
+
+#[cfg(test)]
+mod tests;
+
+use std::ffi::OsString;
+use std::fmt;
+use std::time::Duration;
+
+use clap::error::{ContextKind, ContextValue, ErrorKind};
+use clap::{Arg, CommandFactory, FromArgMatches};
+use clap_complete::Shell;
+
+use self::args::{Action, Cli};
+use crate::config::Config;
+use crate::time::Phase;
+
+pub use self::render::effective;
+
+/// Default of `--dns-refresh`.
+pub const DNS_REFRESH: Duration = Duration::from_secs(30);
+/// Default of `--timeout-status`: the gateway timeout of RFC 9110 §15.6.5.
+pub const TIMEOUT_STATUS: u16 = 504;
+
+/// Exit code of bad usage or configuration.
+const EXIT_USAGE: u8 = 2;
+
+/// What the command line asks for.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Command {
+    /// Serve.
+    Serve(Box<Config>),
+    /// Write this text (man page, completion script) to standard output.
+    Print(String),
+    /// Print [`effective`] settings.
+    Check(Box<Config>),
+}
+
+/// A command line that ends the process: bad usage, or `--help` and `--version`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct FlagsExit {
+    /// Exit code: 0, or 2 for bad usage or configuration.
+    pub code: u8,
+    /// The message goes to standard output, else to standard error.
+    pub stdout: bool,
+    /// What to print, line feed included.
+    pub message: String,
+}
+
+impl fmt::Display for FlagsExit {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.message)
+    }
+}
+
+impl std::error::Error for FlagsExit {}
+
+/// Reads a command line whose first element is the name of the program.
+///
+/// # Errors
+/// Bad usage or configuration, with the text to print and exit code 2; also `--help` and `--version`, with
+/// exit code 0.
+pub fn parse<I: IntoIterator<Item = OsString>>(argv: I) -> Result<Command, FlagsExit> {
+    let argv: Vec<OsString> = argv.into_iter().collect();
+    let cli = command()
+        .try_get_matches_from(&argv)
+        .and_then(|matches| Cli::from_arg_matches(&matches))
+        .map_err(|error| clap_exit(&error, &argv))?;
+    match cli.action {
+        None => build::config(cli.settings).map(Box::new).map(Command::Serve).map_err(usage),
+        Some(Action::Check(settings)) => {
+            build::config(*settings).map(Box::new).map(Command::Check).map_err(usage)
+        }
+        Some(Action::Man) => man().map(Command::Print),
+        Some(Action::Completions { shell }) => Ok(Command::Print(completions(shell))),
+    }
+}
+
+/// The flag that sets the timeout of `phase`, for messages.
+#[must_use]
+pub const fn timeout_flag(phase: Phase) -> &'static str {
+    match phase {
+        Phase::Handshake => "--handshake-timeout",
+        Phase::Header => "--header-timeout",
+        Phase::Body => "--body-timeout",
+        Phase::Connect => "--connect-timeout",
+        Phase::Request => "--request-timeout",
+        Phase::StreamIdle => "--stream-idle-timeout",
+        Phase::Write => "--write-timeout",
+        Phase::Tunnel => "--tunnel-timeout",
+        Phase::RequestDeadline => "--request-deadline",
+        Phase::KeepAlive => "--keepalive-timeout",
+        Phase::Drain => "--drain-timeout",
+    }
+}
+
+/// The definition of the command line; values of the environment are not shown in the help, they may be long.
+fn command() -> clap::Command {
+    let tidy = |arg: Arg| unset_when_empty(arg).hide_env_values(true);
+    Cli::command().mut_args(tidy).mut_subcommand("check", |check| check.mut_args(tidy))
+}
+
+/// An empty variable counts as unset: `RINGRESS_UPSTREAM=` is how container files clear one.
+fn unset_when_empty(arg: Arg) -> Arg {
+    let empty = arg.get_env().and_then(std::env::var_os).is_some_and(|value| value.is_empty());
+    if empty { arg.env(clap::builder::Resettable::Reset) } else { arg }
+}
+
+fn man() -> Result<String, FlagsExit> {
+    let mut page = Vec::new();
+    clap_mangen::Man::new(command()).render(&mut page).map_err(usage)?;
+    Ok(String::from_utf8_lossy(&page).into_owned())
+}
+
+fn completions(shell: Shell) -> String {
+    let mut script = Vec::new();
+    clap_complete::generate(shell, &mut command(), "ringress", &mut script);
+    String::from_utf8_lossy(&script).into_owned()
+}
+
+fn usage(error: impl fmt::Display) -> FlagsExit {
+    let message = format!("error: {error}\n\nFor more information, try 'ringress --help'.\n");
+    FlagsExit { code: EXIT_USAGE, stdout: false, message }
+}
+
+fn clap_exit(error: &clap::Error, argv: &[OsString]) -> FlagsExit {
+    let stdout = matches!(error.kind(), ErrorKind::DisplayHelp | ErrorKind::DisplayVersion);
+    let mut message = error.render().to_string();
+    if let Some(variable) = variable_at_fault(error, argv) {
+        message.push_str(&format!("The value came from the environment variable {variable}.\n"));
+    }
+    if error.kind() == ErrorKind::ArgumentConflict && error.get(ContextKind::InvalidSubcommand).is_some() {
+        message.push_str("Flags follow the subcommand (`ringress check --demo`); ");
+        message.push_str("a switch takes its value after `=` (`--demo=off`).\n");
+    }
+    FlagsExit { code: if stdout { 0 } else { EXIT_USAGE }, stdout, message }
+}
+
+/// The variable that a refused value came from, when its flag is not on the command line.
+fn variable_at_fault(error: &clap::Error, argv: &[OsString]) -> Option<String> {
+    if !matches!(error.kind(), ErrorKind::ValueValidation | ErrorKind::InvalidValue | ErrorKind::InvalidUtf8)
+    {
+        return None;
+    }
+    let Some(ContextValue::String(arg)) = error.get(ContextKind::InvalidArg) else { return None };
+    let flag = arg.split([' ', '=', '[']).next()?;
+    let name = flag.strip_prefix("--")?;
+    let written = argv
+        .iter()
+        .filter_map(|arg| arg.to_str())
+        .any(|arg| arg.strip_prefix(flag).is_some_and(|rest| rest.is_empty() || rest.starts_with('=')));
+    if written { None } else { Some(variable(name)) }
+}
+
+/// The environment variable of the flag `name`.
+fn variable(name: &str) -> String {
+    format!("RINGRESS_{}", name.replace('-', "_").to_ascii_uppercase())
+}

@@ -1,0 +1,156 @@
+//! Settings that are valid one by one to a [`Config`] that is valid as a whole.
+
+use std::collections::HashSet;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+
+use thiserror::Error;
+
+use super::args::{Basics, Limits, Settings, TimeoutArgs};
+use super::size::Bytes;
+use crate::config::{Config, Forwarding, LogTarget, Pool, Upstream};
+use crate::limits::MessageLimits;
+use crate::time::Timeouts;
+
+/// Settings that contradict each other.
+#[derive(Clone, Debug, PartialEq, Eq, Error)]
+pub enum BuildError {
+    /// Neither an origin nor the demo.
+    #[error(
+        "nothing to serve: give an origin with --upstream, or serve the built-in one with --demo\n\n  \
+         ringress --demo\n  ringress --listen 0.0.0.0:8080 --upstream 127.0.0.1:3000"
+    )]
+    NothingToServe,
+    /// An origin and the demo.
+    #[error(
+        "--demo serves its own origin and takes no --upstream: drop one of them (RINGRESS_DEMO and \
+         RINGRESS_UPSTREAM count too)"
+    )]
+    DemoWithUpstream,
+    /// One address twice.
+    #[error("--listen names {0} twice: drop one of them (`:PORT` stands for 0.0.0.0:PORT and [::]:PORT)")]
+    DuplicateListen(SocketAddr),
+    /// A proxy that is its own origin.
+    #[error(
+        "--upstream {0} is an address of --listen: requests would go round in circles, so give the \
+         origin another port, such as --upstream 127.0.0.1:3000"
+    )]
+    Loop(SocketAddr),
+    /// A target that no head can hold.
+    #[error(
+        "--max-target-bytes {} has to be less than --max-head-bytes {}: give --max-target-bytes {} too",
+        Bytes(*.target), Bytes(*.head), Bytes(*.head / 2)
+    )]
+    TargetExceedsHead {
+        /// Bytes of a target.
+        target: u64,
+        /// Bytes of a head.
+        head: u64,
+    },
+}
+
+/// The configuration that `settings` amount to.
+///
+/// # Errors
+/// Settings that contradict each other.
+pub fn config(settings: Settings) -> Result<Config, BuildError> {
+    let Settings { basics, threads, timeouts, limits, forwarding, pool, logs } = settings;
+    let Basics { listen, upstream: upstreams, demo } = basics;
+    let listen: Vec<SocketAddr> = listen.into_iter().flat_map(|listen| listen.0).collect();
+    check_origins(&upstreams, demo)?;
+    check_listen(&listen)?;
+    check_loop(&listen, &upstreams)?;
+    let default_target = if demo { LogTarget::Stdout } else { LogTarget::Off };
+    Ok(Config {
+        listen,
+        upstreams,
+        demo,
+        workers: threads.workers.0,
+        pin: threads.pin,
+        max_connections: threads.max_connections.0,
+        timeout_status: timeouts.timeout_status,
+        timeouts: timeout_table(&timeouts),
+        message: message_limits(&limits)?,
+        forwarding: Forwarding {
+            trusted_proxies: forwarding.trusted_proxies,
+            forwarded: forwarding.forwarded,
+        },
+        pool: Pool {
+            idle_max: pool.upstream_idle_max,
+            idle_timeout: pool.upstream_idle_timeout.0,
+            age_max: pool.upstream_age_max.0,
+        },
+        dns_refresh: pool.dns_refresh.0,
+        access_log: logs.access_log.unwrap_or(default_target),
+        log_format: logs.log_format,
+        log_query: logs.log_query,
+        log_level: logs.log_level,
+    })
+}
+
+fn check_origins(upstreams: &[Upstream], demo: bool) -> Result<(), BuildError> {
+    match (demo, upstreams.is_empty()) {
+        (true, false) => Err(BuildError::DemoWithUpstream),
+        (false, true) => Err(BuildError::NothingToServe),
+        (true, true) | (false, false) => Ok(()),
+    }
+}
+
+/// No address twice; port 0 is a new port each time.
+fn check_listen(listen: &[SocketAddr]) -> Result<(), BuildError> {
+    let mut seen = HashSet::new();
+    match listen.iter().find(|address| address.port() != 0 && !seen.insert(**address)) {
+        Some(address) => Err(BuildError::DuplicateListen(*address)),
+        None => Ok(()),
+    }
+}
+
+fn check_loop(listen: &[SocketAddr], upstreams: &[Upstream]) -> Result<(), BuildError> {
+    for upstream in upstreams {
+        if let Upstream::Address(address) = upstream
+            && listen.iter().any(|listen| accepts(*listen, *address))
+        {
+            return Err(BuildError::Loop(*address));
+        }
+    }
+    Ok(())
+}
+
+/// Whether a listener on `listen` is sure to be the one that answers at `address`.
+fn accepts(listen: SocketAddr, address: SocketAddr) -> bool {
+    let same_host = match listen.ip() {
+        IpAddr::V4(Ipv4Addr::UNSPECIFIED) => address.ip() == IpAddr::V4(Ipv4Addr::LOCALHOST),
+        IpAddr::V6(Ipv6Addr::UNSPECIFIED) => address.ip() == IpAddr::V6(Ipv6Addr::LOCALHOST),
+        IpAddr::V4(_) | IpAddr::V6(_) => false,
+    };
+    listen.port() == address.port() && (same_host || listen.ip() == address.ip())
+}
+
+fn timeout_table(args: &TimeoutArgs) -> Timeouts {
+    Timeouts {
+        handshake: args.handshake_timeout.0,
+        header: args.header_timeout.0,
+        body: args.body_timeout.0,
+        connect: args.connect_timeout.0,
+        request: args.request_timeout.0,
+        stream_idle: args.stream_idle_timeout.0,
+        write: args.write_timeout.0,
+        tunnel: args.tunnel_timeout.0,
+        request_deadline: args.request_deadline.0,
+        keepalive: args.keepalive_timeout.0,
+        drain: args.drain_timeout.0,
+    }
+}
+
+fn message_limits(limits: &Limits) -> Result<MessageLimits, BuildError> {
+    if limits.max_target_bytes >= limits.max_head_bytes {
+        let (target, head) = (limits.max_target_bytes as u64, limits.max_head_bytes as u64);
+        return Err(BuildError::TargetExceedsHead { target, head });
+    }
+    Ok(MessageLimits {
+        head_bytes_max: limits.max_head_bytes,
+        fields_max: limits.max_fields,
+        target_bytes_max: limits.max_target_bytes,
+        body_bytes_max: limits.max_body_bytes.0,
+        allow_underscores: limits.allow_underscores,
+    })
+}

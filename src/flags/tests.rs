@@ -1,0 +1,459 @@
+//! Goal: the definition is complete (every flag has help, heading, default, variable, and is in the man page
+//! and completions), errors advise, and `check` prints what reads back as the same configuration.
+//!
+//! Method: iterate clap's own definition; parse command lines; for the environment, which is process-wide, run
+//! this test binary again with one ignored test that parses and prints.
+
+use std::num::NonZeroUsize;
+use std::process;
+
+use proptest::prelude::*;
+
+use super::*;
+use crate::config::{Forwarding, LogFormat, LogTarget, NEVER, Pool, Upstream};
+use crate::limits::{self, MessageLimits};
+use crate::time::Timeouts;
+
+fn run(args: &[&str]) -> Result<Command, FlagsExit> {
+    parse(std::iter::once("ringress").chain(args.iter().copied()).map(OsString::from))
+}
+
+fn config(args: &[&str]) -> Config {
+    match run(args) {
+        Ok(Command::Serve(config) | Command::Check(config)) => *config,
+        other => panic!("{args:?}: {other:?}"),
+    }
+}
+
+fn refused(args: &[&str]) -> String {
+    let exit = run(args).unwrap_err();
+    assert_eq!((exit.code, exit.stdout), (2, false), "{args:?}: {exit}");
+    exit.message
+}
+
+/// The flags that the project defines: not `--help` and `--version`.
+fn flags() -> Vec<Arg> {
+    let own = |arg: &&Arg| !matches!(arg.get_id().as_str(), "help" | "version");
+    command().get_arguments().filter(own).cloned().collect()
+}
+
+fn long(arg: &Arg) -> &str {
+    arg.get_long().unwrap()
+}
+
+fn printed(args: &[&str]) -> String {
+    match run(args) {
+        Ok(Command::Print(text)) => text,
+        other => panic!("{args:?}: {other:?}"),
+    }
+}
+
+#[test]
+fn the_definition_is_consistent() {
+    command().debug_assert();
+}
+
+#[test]
+fn defaults_are_those_of_the_pure_rooms() {
+    let expected = Config {
+        listen: vec!["127.0.0.1:8080".parse().unwrap()],
+        upstreams: vec![Upstream::Address("127.0.0.1:3000".parse().unwrap())],
+        demo: false,
+        workers: None,
+        pin: true,
+        max_connections: None,
+        timeouts: Timeouts::default(),
+        timeout_status: 504,
+        message: MessageLimits::default(),
+        forwarding: Forwarding::default(),
+        pool: Pool::default(),
+        dns_refresh: Duration::from_secs(30),
+        access_log: LogTarget::Off,
+        log_format: LogFormat::Logfmt,
+        log_query: false,
+        log_level: "info".into(),
+    };
+    assert_eq!(run(&["--upstream", "127.0.0.1:3000"]), Ok(Command::Serve(Box::new(expected))));
+}
+
+#[test]
+fn the_demo_logs_to_standard_output() {
+    let demo = config(&["--demo"]);
+    assert!(demo.demo && demo.upstreams.is_empty());
+    assert_eq!(demo.access_log, LogTarget::Stdout);
+    assert_eq!(config(&["--demo", "--access-log", "off"]).access_log, LogTarget::Off);
+    assert_eq!(config(&["--demo=off", "--upstream", "app:1"]).access_log, LogTarget::Off);
+}
+
+#[test]
+fn every_flag_has_help_heading_default_and_variable() {
+    for arg in flags() {
+        let name = long(&arg);
+        let help = arg.get_help().map(ToString::to_string).unwrap_or_default();
+        assert!(!help.is_empty(), "--{name} has no help");
+        assert!(arg.get_help_heading().is_some(), "--{name} has no heading");
+        assert_eq!(arg.get_env().unwrap().to_str(), Some(variable(name).as_str()));
+        let states_default = !arg.get_default_values().is_empty() || help.to_lowercase().contains("default");
+        assert!(states_default, "--{name} states no default");
+    }
+}
+
+#[test]
+fn help_shows_every_flag_with_default_and_variable() {
+    let exit = run(&["--help"]).unwrap_err();
+    assert_eq!((exit.code, exit.stdout), (0, true));
+    let words = exit.message.split_whitespace().collect::<Vec<_>>().join(" ");
+    for arg in flags() {
+        assert!(words.contains(&format!("--{}", long(&arg))));
+        assert!(words.contains(&format!("[env: {}]", variable(long(&arg)))), "{}", variable(long(&arg)));
+        for default in arg.get_default_values() {
+            assert!(words.contains(&format!("[default: {}]", default.to_str().unwrap())));
+        }
+    }
+    assert!(words.contains("ringress --demo"));
+}
+
+#[test]
+fn version_is_not_an_error() {
+    let exit = run(&["--version"]).unwrap_err();
+    assert_eq!((exit.code, exit.stdout), (0, true));
+    assert!(exit.to_string().contains(env!("CARGO_PKG_VERSION")));
+}
+
+/// The phase after `phase`; a new phase does not compile without its flag being tested.
+fn next_phase(phase: Phase) -> Option<Phase> {
+    Some(match phase {
+        Phase::Handshake => Phase::Header,
+        Phase::Header => Phase::Body,
+        Phase::Body => Phase::Connect,
+        Phase::Connect => Phase::Request,
+        Phase::Request => Phase::StreamIdle,
+        Phase::StreamIdle => Phase::Write,
+        Phase::Write => Phase::Tunnel,
+        Phase::Tunnel => Phase::RequestDeadline,
+        Phase::RequestDeadline => Phase::KeepAlive,
+        Phase::KeepAlive => Phase::Drain,
+        Phase::Drain => return None,
+    })
+}
+
+/// The timeout of `phase` in the table.
+fn timeout_of(timeouts: &Timeouts, phase: Phase) -> Option<Duration> {
+    match phase {
+        Phase::Handshake => timeouts.handshake,
+        Phase::Header => timeouts.header,
+        Phase::Body => timeouts.body,
+        Phase::Connect => timeouts.connect,
+        Phase::Request => timeouts.request,
+        Phase::StreamIdle => timeouts.stream_idle,
+        Phase::Write => timeouts.write,
+        Phase::Tunnel => timeouts.tunnel,
+        Phase::RequestDeadline => timeouts.request_deadline,
+        Phase::KeepAlive => timeouts.keepalive,
+        Phase::Drain => timeouts.drain,
+    }
+}
+
+#[test]
+fn every_phase_has_a_flag_that_sets_it_and_nothing_else() {
+    let phases: Vec<_> = std::iter::successors(Some(Phase::Handshake), |phase| next_phase(*phase)).collect();
+    assert_eq!(phases.len(), 11);
+    for phase in &phases {
+        let flag = timeout_flag(*phase);
+        assert!(flag.contains(phase.name()), "{flag}");
+        let timeouts = config(&["--demo", flag, "1234ms"]).timeouts;
+        for other in &phases {
+            let expected = match other == phase {
+                true => Some(Duration::from_millis(1234)),
+                false => timeout_of(&Timeouts::default(), *other),
+            };
+            assert_eq!(timeout_of(&timeouts, *other), expected, "{flag} and {}", other.name());
+        }
+        assert_eq!(timeout_of(&config(&["--demo", flag, "off"]).timeouts, *phase), None);
+    }
+}
+
+#[test]
+fn nothing_to_serve_shows_what_to_type() {
+    for args in [&[][..], &["check"], &["--listen", ":80"]] {
+        let message = refused(args);
+        assert!(message.contains("\n  ringress --demo\n"), "{message}");
+        assert!(
+            message.contains("\n  ringress --listen 0.0.0.0:8080 --upstream 127.0.0.1:3000\n"),
+            "{message}"
+        );
+    }
+}
+
+#[test]
+fn contradictions_are_refused() {
+    let cases: [(&[&str], &str); 9] = [
+        (&["--demo", "--upstream", "app:80"], "drop one of them"),
+        (&["--demo", "--listen", "127.0.0.1:80,127.0.0.1:80"], "127.0.0.1:80 twice"),
+        (&["--demo", "--listen", ":80", "--listen", "[::]:80"], "[::]:80 twice"),
+        (&["--upstream", "127.0.0.1:8080"], "round in circles"),
+        (&["--listen", ":80", "--upstream", "[::1]:80"], "round in circles"),
+        (&["--demo", "--max-head-bytes", "4KiB"], "give --max-target-bytes 2KiB too"),
+        (&["--demo", "check"], "Flags follow the subcommand"),
+        (&["--demo", "off"], "(`--demo=off`)"),
+        (&["--demo", "--demo"], "cannot be used multiple times"),
+    ];
+    for (args, advice) in cases {
+        let message = refused(args);
+        assert!(message.contains(advice), "{args:?}: {message}");
+    }
+}
+
+#[test]
+fn errors_name_the_flag_the_value_and_an_example() {
+    let cases: [(&[&str], &[&str]); 10] = [
+        (&["--request-timeout", "10"], &["--request-timeout", "'10'", "10s"]),
+        (&["--request-timeout=-1s"], &["--request-timeout", "'-1s'", "10s"]),
+        (&["--max-body-bytes", "10m"], &["--max-body-bytes", "'10m'", "MiB"]),
+        (&["--max-head-bytes", "1MiB"], &["--max-head-bytes", "'1MiB'", "1KiB to 64KiB"]),
+        (&["--listen", "8080"], &["--listen", "'8080'", ":8080"]),
+        (&["--upstream", "https://app"], &["--upstream", "'https://app'", "not supported yet", "http://"]),
+        (&["--timeout-status", "200"], &["--timeout-status", "'200'", "503"]),
+        (&["--trusted-proxies", "10.0.0.0/33"], &["--trusted-proxies", "'10.0.0.0/33'", "10.0.0.0/8"]),
+        (&["--log-format", "xml"], &["--log-format", "'xml'", "logfmt", "json"]),
+        (&["--pin", "maybe"], &["--pin", "'maybe'", "on", "off"]),
+    ];
+    for (args, parts) in cases {
+        let message = refused(args);
+        assert!(parts.iter().all(|part| message.contains(part)), "{args:?}: {message}");
+        assert!(!message.contains("environment"), "{message}");
+    }
+}
+
+#[test]
+fn a_misspelt_flag_is_suggested() {
+    assert!(refused(&["--request-timout", "1s"]).contains("'--request-timeout'"));
+    assert!(refused(&["--upstreams", "app:1"]).contains("'--upstream'"));
+    assert!(refused(&["serve"]).contains("serve"));
+}
+
+#[cfg(unix)]
+#[test]
+fn arguments_that_are_not_utf8_are_refused() {
+    use std::os::unix::ffi::OsStringExt;
+    for prefix in ["--access-log=", "--upstream=unix:/", "--", ""] {
+        let arg = OsString::from_vec([prefix.as_bytes(), b"\xff"].concat());
+        let exit = parse([OsString::from("ringress"), arg]).unwrap_err();
+        assert_eq!(exit.code, 2);
+    }
+}
+
+#[test]
+fn lists_may_repeat_and_have_commas() {
+    let config = config(&[
+        "--listen=127.0.0.1:0,127.0.0.1:0",
+        "--listen=[::1]:80",
+        "--upstream=a:1,b:2",
+        "--upstream=c:3",
+        "--trusted-proxies=10.0.0.0/8,::1",
+    ]);
+    assert_eq!((config.listen.len(), config.upstreams.len()), (3, 3));
+    assert_eq!(config.forwarding.trusted_proxies.len(), 2);
+}
+
+#[test]
+fn man_and_completions_mention_every_flag() {
+    let man = printed(&["man"]).replace("\\-", "-");
+    for arg in flags() {
+        assert!(man.contains(&format!("--{}", long(&arg))), "{}", long(&arg));
+    }
+    for shell in ["bash", "zsh", "fish", "elvish", "powershell"] {
+        let script = printed(&["completions", shell]);
+        for arg in flags() {
+            assert!(script.contains(long(&arg)), "{shell}: {}", long(&arg));
+        }
+    }
+    assert!(refused(&["completions", "tcsh"]).contains("bash"));
+}
+
+#[test]
+fn check_prints_every_flag_in_the_order_of_the_help() {
+    let args = ["check", "--upstream", "app:1", "--trusted-proxies", "::1"];
+    assert!(matches!(run(&args), Ok(Command::Check(_))));
+    let text = effective(&config(&args));
+    let lines: Vec<&str> = text.lines().collect();
+    let flags = flags();
+    assert_eq!(lines.len(), flags.len(), "{text}");
+    for (line, arg) in lines.iter().zip(&flags) {
+        assert!(line.starts_with(&format!("--{}=", long(arg))), "{line}");
+    }
+}
+
+/// Prints the configuration that the environment alone makes; run by [`with_environment`] in a process of its
+/// own.
+#[test]
+#[ignore = "a helper of the tests of the environment"]
+fn parse_the_environment() {
+    let args = std::env::var("TEST_ARGS").unwrap_or_default();
+    let args: Vec<&str> = args.split_whitespace().collect();
+    match run(&args) {
+        Ok(Command::Serve(config) | Command::Check(config)) => println!("\n{}", effective(&config)),
+        Ok(other) => panic!("{other:?}"),
+        Err(exit) => println!("\nexit {}\n{exit}", exit.code),
+    }
+}
+
+fn with_environment(variables: &[(&str, &str)], args: &str) -> String {
+    let output = process::Command::new(std::env::current_exe().unwrap())
+        .args(["--exact", "flags::tests::parse_the_environment", "--ignored", "--nocapture"])
+        .envs(variables.iter().copied())
+        .env("TEST_ARGS", args)
+        .output()
+        .unwrap();
+    String::from_utf8(output.stdout).unwrap()
+}
+
+#[test]
+fn a_flag_wins_over_the_environment_and_that_over_the_default() {
+    let variables = [
+        ("RINGRESS_UPSTREAM", "a:1,b:2"),
+        ("RINGRESS_REQUEST_TIMEOUT", "7s"),
+        ("RINGRESS_HEADER_TIMEOUT", "8s"),
+        ("RINGRESS_LOG_QUERY", "1"),
+        ("RINGRESS_FORWARDED", "on"),
+        ("RINGRESS_BODY_TIMEOUT", ""),
+    ];
+    let text = with_environment(&variables, "--header-timeout 9s --forwarded=off");
+    let expected = [
+        "--upstream=a:1\n--upstream=b:2\n",
+        "--request-timeout=7s\n",
+        "--header-timeout=9s\n",
+        "--body-timeout=60s\n",
+        "--log-query=on\n",
+        "--forwarded=off\n",
+    ];
+    for line in expected {
+        assert!(text.contains(line), "{line}{text}");
+    }
+    let text = with_environment(&variables, "check --write-timeout 1h");
+    assert!(text.contains("--write-timeout=1h\n") && text.contains("--request-timeout=7s\n"), "{text}");
+    let text = with_environment(&variables, "--upstream c:3");
+    assert!(text.contains("\n--upstream=c:3\n--demo=off\n"), "a flag replaces the whole list: {text}");
+}
+
+#[test]
+fn an_error_names_the_variable_it_came_from() {
+    let text = with_environment(&[("RINGRESS_WRITE_TIMEOUT", "5x")], "--demo --request-timeout 1s");
+    assert!(text.contains("exit 2") && text.contains("RINGRESS_WRITE_TIMEOUT"), "{text}");
+    let text = with_environment(&[("RINGRESS_LOG_QUERY", "maybe")], "--demo");
+    assert!(text.contains("exit 2") && text.contains("RINGRESS_LOG_QUERY"), "{text}");
+    let text = with_environment(&[("RINGRESS_DEMO", "on")], "--upstream a:1");
+    assert!(text.contains("exit 2") && text.contains("drop one of them"), "{text}");
+}
+
+fn timeout() -> impl Strategy<Value = Option<Duration>> {
+    proptest::option::of((1u64..=366 * 24 * 3_600_000).prop_map(Duration::from_millis))
+}
+
+fn period() -> impl Strategy<Value = Duration> {
+    prop_oneof![Just(NEVER), (1_000u64..=90_000_000).prop_map(Duration::from_millis)]
+}
+
+fn timeouts() -> impl Strategy<Value = Timeouts> {
+    proptest::collection::vec(timeout(), 11).prop_map(|t| Timeouts {
+        handshake: t[0],
+        header: t[1],
+        body: t[2],
+        connect: t[3],
+        request: t[4],
+        stream_idle: t[5],
+        write: t[6],
+        tunnel: t[7],
+        request_deadline: t[8],
+        keepalive: t[9],
+        drain: t[10],
+    })
+}
+
+fn message_limits() -> impl Strategy<Value = MessageLimits> {
+    let head = 1024..=limits::SCRATCH_BYTES;
+    (head, 1..=limits::FIELDS_CEILING, 64..1024usize, proptest::option::of(1u64..), any::<bool>()).prop_map(
+        |(head_bytes_max, fields_max, target_bytes_max, body_bytes_max, allow_underscores)| MessageLimits {
+            head_bytes_max,
+            fields_max,
+            target_bytes_max,
+            body_bytes_max,
+            allow_underscores,
+        },
+    )
+}
+
+fn origin() -> impl Strategy<Value = Upstream> {
+    prop_oneof![
+        (any::<std::net::IpAddr>(), 1u16..).prop_map(|(ip, port)| Upstream::Address((ip, port).into())),
+        ("[a-z][a-z0-9_.-]{0,8}[a-z]", 1u16..)
+            .prop_filter("a name", |(host, _)| !host.contains("..") && !host.contains(".-"))
+            .prop_map(|(host, port)| Upstream::Name { host, port }),
+        "/[ -+.-~äö]{0,20}[a-z]"
+            .prop_map(|path| Upstream::Unix(path.trim_start_matches("//").into()))
+            .prop_filter("a path", |upstream| upstream.to_string().starts_with("unix:/")),
+    ]
+}
+
+fn forwarding() -> impl Strategy<Value = Forwarding> {
+    let network = any::<std::net::IpAddr>().prop_map(ipnet::IpNet::from);
+    let wide = (any::<u32>(), 0u8..=32)
+        .prop_map(|(ip, bits)| ipnet::IpNet::new(std::net::Ipv4Addr::from(ip).into(), bits).unwrap().trunc());
+    (proptest::collection::vec(prop_oneof![network, wide], 0..4), any::<bool>())
+        .prop_map(|(trusted_proxies, forwarded)| Forwarding { trusted_proxies, forwarded })
+}
+
+fn access_log() -> impl Strategy<Value = LogTarget> {
+    prop_oneof![
+        Just(LogTarget::Off),
+        Just(LogTarget::Stdout),
+        "/[ -~äö]{0,20}[a-z]".prop_map(|path| LogTarget::File(path.into())),
+    ]
+}
+
+fn listeners() -> impl Strategy<Value = Vec<std::net::SocketAddr>> {
+    let addresses = proptest::collection::hash_set(any::<(std::net::IpAddr, u16)>(), 1..4);
+    addresses.prop_map(|set| set.into_iter().map(Into::into).collect())
+}
+
+prop_compose! {
+    fn any_config()(
+        (listen, upstreams) in (listeners(), proptest::collection::vec(origin(), 0..4)),
+        (workers, pin, max_connections) in (0usize..=1024, any::<bool>(), 0usize..=1_000_000_000),
+        (timeouts, timeout_status) in (timeouts(), 500u16..=599),
+        message in message_limits(),
+        forwarding in forwarding(),
+        (idle_max, idle_timeout, age_max, dns_refresh) in (0usize..=1_000_000, period(), period(), period()),
+        (access_log, json, log_query) in (access_log(), any::<bool>(), any::<bool>()),
+        log_level in prop_oneof![Just("warn"), Just("info,ringress::net=debug")],
+    ) -> Config {
+        Config {
+            listen,
+            demo: upstreams.is_empty(),
+            upstreams,
+            workers: NonZeroUsize::new(workers),
+            pin,
+            max_connections: NonZeroUsize::new(max_connections),
+            timeouts,
+            timeout_status,
+            message,
+            forwarding,
+            pool: Pool { idle_max, idle_timeout, age_max },
+            dns_refresh,
+            access_log,
+            log_format: if json { LogFormat::Json } else { LogFormat::Logfmt },
+            log_query,
+            log_level: log_level.to_owned(),
+        }
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(64))]
+    #[test]
+    fn what_check_prints_reads_back_as_the_same_configuration(config in any_config()) {
+        let text = effective(&config);
+        let args: Vec<&str> = text.lines().collect();
+        prop_assert_eq!(run(&args), Ok(Command::Serve(Box::new(config))));
+    }
+}
