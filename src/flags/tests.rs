@@ -457,3 +457,25 @@ proptest! {
         prop_assert_eq!(run(&args), Ok(Command::Serve(Box::new(config))));
     }
 }
+
+/// The page for operators is written by hand; its table must not fall behind the definition.
+#[test]
+fn the_timeout_page_has_every_timer_with_its_default() {
+    let page = include_str!("../../docs/timeouts.md");
+    let timers: Vec<Arg> = flags()
+        .into_iter()
+        .filter(|arg| arg.get_help_heading().is_some_and(|h| h.starts_with("Timeouts")))
+        .collect();
+    assert_eq!(timers.len(), 12, "eleven timers and --timeout-status");
+    for arg in timers.iter().filter(|arg| long(arg) != "timeout-status") {
+        let default = arg.get_default_values().first().and_then(|default| default.to_str()).unwrap();
+        let row = format!("| `--{}` | {default} |", long(arg));
+        assert!(page.contains(&row), "{row}");
+    }
+    for word in
+        page.split(['`', ' ']).filter_map(|word| word.strip_prefix("--")).filter(|word| word.len() > 1)
+    {
+        let ours = flags().iter().any(|arg| long(arg) == word);
+        assert!(ours || word == "drain-time-s", "--{word} is no flag");
+    }
+}
