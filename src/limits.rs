@@ -45,7 +45,7 @@ pub const ACCEPT_PAUSE_MS: u64 = 100;
 /// Pause in milliseconds between looks at a full `--max-connections`.
 pub const CONNECTIONS_FULL_PAUSE_MS: u64 = 20;
 /// Descriptors kept back from `--max-connections`: listeners, rings, logs, standard streams.
-pub const DESCRIPTORS_RESERVED: usize = 64;
+pub const DESCRIPTORS_RESERVED: usize = 32;
 /// Descriptors that one client connection may need: itself and its upstream.
 pub const DESCRIPTORS_PER_CONNECTION: usize = 2;
 
@@ -64,6 +64,9 @@ pub const KEEP_ALIVE_GRACE_S: u64 = 1;
 pub const CONNECT_ATTEMPTS_MAX: usize = 4;
 /// Addresses kept of one resolved name.
 pub const ADDRESSES_PER_NAME_MAX: usize = 16;
+
+/// Seconds between attempts while no upstream name has resolved.
+pub const DNS_RETRY_S: u64 = 2;
 
 /// Log batches in flight between one worker and the log writer.
 pub const LOG_BATCHES_MAX: usize = 64;

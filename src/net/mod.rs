@@ -1,1 +1,26 @@
-//! The data path: the only IO a request meets.
+//! The data path: the only IO a request meets. Everything here runs on a worker thread.
+//!
+//! ```text
+//!  listener ─▶ client_h1 ─▶ exchange ─▶ upstream (pool, connect)
+//!                 │            │  └────▶ tunnel (after 101)
+//!                 └── head     └── relay
+//!  below all of them: worker (what a thread owns), timer, transport (ring polls + direct calls), buffers
+//! ```
+//! Decisions come from [`crate::proxy`] and [`crate::h1`]; these rooms move bytes and wait.
+
+pub mod buffers;
+pub mod client_h1;
+pub mod clock;
+pub mod connect;
+pub mod exchange;
+pub mod inbox;
+pub mod journal;
+pub mod log_sink;
+pub mod listener;
+pub mod relay;
+pub mod shared;
+pub mod timer;
+pub mod transport;
+pub mod tunnel;
+pub mod upstream;
+pub mod worker;

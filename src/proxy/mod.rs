@@ -1,1 +1,22 @@
-//! Policy as data: what happens to an exchange, and what is forwarded.
+//! Policy as data: what happens to an exchange, and what is forwarded. No socket, no clock, no thread.
+//!
+//! ```text
+//!                    exchange::Exchange  (phases, deadlines, who may be read, how it ends)
+//!                    /        |        \
+//!  forward (heads rewritten)  flow (one body's direction)  error -> respond (the only statuses we make)
+//!                             balance, endpoint, repeat (where a request goes, and whether twice)
+//! ```
+//! [`crate::net`] asks these rooms what to do and performs it.
+
+pub mod balance;
+pub mod endpoint;
+pub mod error;
+pub mod exchange;
+pub mod flow;
+pub mod forward;
+pub mod ids;
+pub mod repeat;
+pub mod respond;
+
+#[cfg(test)]
+mod tests;

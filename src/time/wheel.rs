@@ -200,6 +200,11 @@ impl<T> Wheel<T> {
         }
     }
 
+    /// Visits every item, armed or not.
+    pub fn for_each(&self, mut visit: impl FnMut(&T)) {
+        self.entries.iter().filter_map(|entry| entry.item.as_ref()).for_each(&mut visit);
+    }
+
     /// Entries, armed or not.
     #[must_use]
     pub fn len(&self) -> usize {

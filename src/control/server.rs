@@ -1,0 +1,292 @@
+//! The life of the process: everything is prepared on the main thread, then the workers run, then they drain.
+//!
+//! ```text
+//!  limits ─▶ ring probe ─▶ demo origin ─▶ names ─▶ listeners ─▶ access log ─▶ workers ─▶ events ─▶ drain
+//! ```
+//! Whatever can fail fails before the first worker starts, with an error that says what to do.
+
+use std::hash::{BuildHasher, RandomState};
+use std::net::SocketAddr;
+use std::os::fd::{AsFd, OwnedFd};
+use std::sync::Arc;
+use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
+use std::time::{Duration, Instant};
+
+use rustix::event::{EventfdFlags, eventfd};
+use rustix::process::{Resource, getrlimit, setrlimit};
+use signal_hook::consts::{SIGINT, SIGTERM, SIGUSR1};
+use signal_hook::iterator::Signals;
+
+use crate::config::{Config, Upstream};
+use crate::limits;
+use crate::net::listener;
+use crate::net::log_sink::LogSink;
+use crate::net::shared::{Lifecycle, Shared};
+use crate::net::worker::{self, Setup};
+use crate::telemetry::metrics::{self, Counter, Shard};
+
+use super::dns::{Refresher, Resolver};
+use super::log_writer::LogWriter;
+use super::start_error::StartError;
+
+/// What the main thread waits for.
+enum Event {
+    Signal(i32),
+    WorkerEnded { index: usize, reason: Option<String> },
+}
+
+/// How the server stopped.
+enum Ended {
+    /// Every worker has finished.
+    Drained,
+    /// The operator did not want to wait.
+    Abandoned,
+}
+
+/// A running worker, as seen from the main thread.
+struct Handle {
+    doorbell: OwnedFd,
+    metrics: Arc<Shard>,
+}
+
+/// Runs the server until a signal stops it.
+///
+/// # Errors
+/// It could not start, or a worker died.
+pub fn run(mut config: Config) -> Result<(), StartError> {
+    log_to_stderr(&config.log_level);
+    log_panics();
+    let workers = cores(&config);
+    let connections_max = descriptors(&config, workers.len())?;
+    drop(worker::runtime().map_err(|error| StartError::Ring { error })?);
+    if config.demo {
+        let origin = crate::demo::start().map_err(StartError::Demo)?;
+        config.upstreams = vec![Upstream::Address(origin)];
+    }
+    let mut resolver = Resolver::default();
+    let endpoints = resolver.resolve(&config);
+    let (addresses, listeners) = bind_all(&config, workers.len())?;
+    let (log, sinks) =
+        LogWriter::start(&config.access_log, workers.len()).map_err(StartError::AccessLog)?;
+    let shared = Arc::new(Shared::new(config, endpoints, connections_max, Instant::now()));
+    let refresher = Refresher::start(resolver, Arc::clone(&shared))
+        .map_err(|error| StartError::System { what: "the resolver thread", error })?;
+    let (events_tx, events) = channel();
+    watch_signals(events_tx.clone())?;
+    let handles = start_workers(workers, listeners, sinks, &shared, &events_tx)?;
+    announce(&shared.config, &addresses);
+    let ended = supervise(&shared, &handles, &events, &log);
+    drop(refresher);
+    farewell(&handles);
+    match ended? {
+        Ended::Drained => log.finish(),
+        Ended::Abandoned => {} // workers still hold the log; it goes with the process
+    }
+    Ok(())
+}
+
+fn log_to_stderr(filter: &str) {
+    let filter = tracing_subscriber::EnvFilter::try_new(filter).unwrap_or_else(|_| "info".into());
+    // A second server in one process (tests) keeps the first one's subscriber.
+    let _ = tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_writer(std::io::stderr)
+        .with_ansi(std::io::IsTerminal::is_terminal(&std::io::stderr()))
+        .with_target(false)
+        .try_init();
+}
+
+/// Panics are bugs: they are logged with their place, whichever task they end.
+fn log_panics() {
+    std::panic::set_hook(Box::new(|panic| {
+        let place = panic.location().map_or_else(String::new, ToString::to_string);
+        let message = panic.payload_as_str().unwrap_or("no message");
+        tracing::error!(place, message, "panic: this is a bug in ringress");
+    }));
+}
+
+/// One entry per worker: the core to pin it to, if any.
+fn cores(config: &Config) -> Vec<Option<core_affinity::CoreId>> {
+    let allowed = core_affinity::get_core_ids().unwrap_or_default();
+    let n = config.workers.map_or(allowed.len().max(1), std::num::NonZero::get);
+    let pinned = |i: usize| allowed.get(i % allowed.len().max(1)).copied().filter(|_| config.pin);
+    (0..n).map(pinned).collect()
+}
+
+/// Raises the descriptor limit as far as it goes, and says how many clients that allows.
+fn descriptors(config: &Config, workers: usize) -> Result<usize, StartError> {
+    let mut limit = getrlimit(Resource::Nofile);
+    limit.current = limit.maximum;
+    let _ = setrlimit(Resource::Nofile, limit.clone()); // never fails: soft to hard is always allowed
+    let limit = getrlimit(Resource::Nofile).current.unwrap_or(u64::MAX);
+    let per_worker = 4 + 2 * config.listen.len();
+    let reserved = limits::DESCRIPTORS_RESERVED + workers * per_worker;
+    let available = usize::try_from(limit).unwrap_or(usize::MAX).saturating_sub(reserved);
+    let allowed = available / limits::DESCRIPTORS_PER_CONNECTION;
+    if allowed == 0 {
+        let needed = (reserved + 100 * limits::DESCRIPTORS_PER_CONNECTION) as u64;
+        return Err(StartError::Descriptors { limit, needed });
+    }
+    let wanted = config.max_connections.map(std::num::NonZero::get);
+    if let Some(wanted) = wanted.filter(|&wanted| wanted > allowed) {
+        tracing::warn!(
+            limit,
+            "--max-connections {wanted} needs {} open files; the limit allows {allowed} connections: raise it \
+             (`ulimit -n`, or LimitNOFILE= in the unit file)",
+            reserved + wanted * limits::DESCRIPTORS_PER_CONNECTION,
+        );
+    }
+    Ok(wanted.unwrap_or(allowed))
+}
+
+type Listeners = Vec<Vec<OwnedFd>>;
+
+/// Binds every address once per worker; returns the addresses with their real ports, and each worker's sockets.
+fn bind_all(config: &Config, workers: usize) -> Result<(Vec<SocketAddr>, Listeners), StartError> {
+    let mut addresses = Vec::new();
+    let mut listeners: Listeners = (0..workers).map(|_| Vec::new()).collect();
+    for &address in &config.listen {
+        let (bound, sockets) =
+            listener::bind(address, workers).map_err(|error| StartError::Bind { address, error })?;
+        addresses.push(bound);
+        for (worker, socket) in listeners.iter_mut().zip(sockets) {
+            worker.push(socket);
+        }
+    }
+    Ok((addresses, listeners))
+}
+
+fn watch_signals(events: Sender<Event>) -> Result<(), StartError> {
+    let system = |error| StartError::System { what: "the signal handlers", error };
+    let mut signals = Signals::new([SIGTERM, SIGINT, SIGUSR1]).map_err(system)?;
+    let watch = move || {
+        for signal in signals.forever() {
+            if events.send(Event::Signal(signal)).is_err() {
+                return;
+            }
+        }
+    };
+    std::thread::Builder::new().name("signals".into()).spawn(watch).map_err(system)?;
+    Ok(())
+}
+
+fn start_workers(
+    cores: Vec<Option<core_affinity::CoreId>>,
+    listeners: Listeners,
+    sinks: Vec<LogSink>,
+    shared: &Arc<Shared>,
+    events: &Sender<Event>,
+) -> Result<Vec<Handle>, StartError> {
+    let mut sinks = sinks.into_iter();
+    let mut handles = Vec::new();
+    for (index, (core, listeners)) in cores.into_iter().zip(listeners).enumerate() {
+        let system = |error: std::io::Error| StartError::System { what: "a worker", error };
+        let doorbell = eventfd(0, EventfdFlags::CLOEXEC).map_err(|error| system(error.into()))?;
+        let metrics = Arc::new(Shard::default());
+        handles.push(Handle {
+            doorbell: doorbell.as_fd().try_clone_to_owned().map_err(system)?,
+            metrics: Arc::clone(&metrics),
+        });
+        let setup = Setup {
+            index,
+            core,
+            listeners,
+            doorbell,
+            shared: Arc::clone(shared),
+            metrics,
+            log: sinks.next(),
+            id_seed: [random(), random()],
+        };
+        let events = events.clone();
+        let body = move || {
+            let ended = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| worker::run(setup)));
+            let reason = match ended {
+                Ok(Ok(())) => None,
+                Ok(Err(error)) => Some(error.to_string()),
+                Err(_) => Some("panic".to_owned()),
+            };
+            let _ = events.send(Event::WorkerEnded { index, reason });
+        };
+        std::thread::Builder::new().name(format!("worker-{index}")).spawn(body).map_err(system)?;
+    }
+    Ok(handles)
+}
+
+/// 64 random bits from the seed that the standard library draws for its hash maps.
+fn random() -> u64 {
+    RandomState::new().hash_one(std::process::id())
+}
+
+fn announce(config: &Config, addresses: &[SocketAddr]) {
+    for address in addresses {
+        tracing::info!("ringress listening on {address}");
+    }
+    if config.demo {
+        if let Some(address) = addresses.first() {
+            crate::demo::print_banner(*address);
+        }
+    }
+}
+
+/// Waits for the order to stop, then for the workers to finish what they have.
+fn supervise(
+    shared: &Arc<Shared>,
+    handles: &[Handle],
+    events: &Receiver<Event>,
+    log: &LogWriter,
+) -> Result<Ended, StartError> {
+    let mut running = handles.len();
+    let mut cut_at: Option<Instant> = None;
+    while running > 0 {
+        let wait = cut_at.map_or(FOREVER, |at| at.saturating_duration_since(Instant::now()));
+        match events.recv_timeout(wait) {
+            Ok(Event::Signal(SIGUSR1)) => log.reopen(),
+            Ok(Event::Signal(_)) if shared.lifecycle() != Lifecycle::Running => {
+                tracing::warn!(connections = shared.connections(), "second signal: exiting now");
+                return Ok(Ended::Abandoned);
+            }
+            Ok(Event::Signal(_)) => {
+                let drain = shared.config.timeouts.drain;
+                tracing::info!(connections = shared.connections(), timeout = ?drain, "draining");
+                move_on(shared, handles, Lifecycle::Draining);
+                cut_at = drain.and_then(|drain| Instant::now().checked_add(drain));
+            }
+            Ok(Event::WorkerEnded { reason: None, .. }) => running -= 1,
+            Ok(Event::WorkerEnded { index, reason: Some(reason) }) => {
+                return Err(StartError::WorkerDied { index, reason });
+            }
+            Err(RecvTimeoutError::Timeout) if cut_at.is_some() => {
+                tracing::warn!(connections = shared.connections(), "drain timeout: cutting what still runs");
+                move_on(shared, handles, Lifecycle::Cutting);
+                cut_at = None;
+            }
+            Err(RecvTimeoutError::Timeout) => {}
+            Err(RecvTimeoutError::Disconnected) => return Ok(Ended::Abandoned),
+        }
+    }
+    Ok(Ended::Drained)
+}
+
+/// A wait that only an event ends: far enough, and nowhere near an overflow.
+const FOREVER: Duration = Duration::from_secs(365 * 24 * 3600);
+
+fn move_on(shared: &Shared, handles: &[Handle], next: Lifecycle) {
+    shared.advance_to(next);
+    for handle in handles {
+        // An eventfd takes a write unless its counter is about to overflow, and then it rings already.
+        let _ = rustix::io::write(&handle.doorbell, &1u64.to_ne_bytes());
+    }
+}
+
+fn farewell(handles: &[Handle]) {
+    let shards: Vec<Arc<Shard>> = handles.iter().map(|handle| Arc::clone(&handle.metrics)).collect();
+    let sum = |counter| metrics::sum(&shards, counter);
+    tracing::info!(
+        connections = sum(Counter::ConnectionsAccepted),
+        requests = sum(Counter::Requests),
+        cut = sum(Counter::ExchangesCut),
+        panics = sum(Counter::ConnectionPanics),
+        log_lines_dropped = sum(Counter::LogLinesDropped),
+        "ringress stopped"
+    );
+}

@@ -1,0 +1,65 @@
+//! Opening a connection to an endpoint: a direct non-blocking `connect(2)`, then a ring poll.
+
+use std::io;
+use std::net::TcpStream;
+use std::os::unix::net::UnixStream;
+
+use rustix::io::Errno;
+use rustix::net::{AddressFamily, SocketAddrUnix, SocketFlags, SocketType, connect, socket_with, sockopt};
+
+use crate::proxy::endpoint::Address;
+use crate::proxy::error::Failure;
+use crate::time::Phase;
+
+use super::transport::Transport;
+
+/// A connection that stands, or is on its way.
+#[derive(Debug)]
+pub enum Begun {
+    /// It stands.
+    Connected(Transport),
+    /// Wait until it is writable, then ask [`Transport::connect_result`].
+    Pending(Transport),
+}
+
+/// Begins to connect to `address`.
+///
+/// # Errors
+/// The attempt failed at once.
+pub fn begin(address: &Address) -> io::Result<Begun> {
+    let flags = SocketFlags::NONBLOCK | SocketFlags::CLOEXEC;
+    let (transport, begun) = match address {
+        Address::Tcp(to) => {
+            let family = if to.is_ipv4() { AddressFamily::INET } else { AddressFamily::INET6 };
+            let fd = socket_with(family, SocketType::STREAM, flags, None)?;
+            // No byte of a stream may wait for another one (promise 1).
+            sockopt::set_tcp_nodelay(&fd, true)?;
+            let begun = connect(&fd, to);
+            (Transport::tcp(TcpStream::from(fd))?, begun)
+        }
+        Address::Unix(path) => {
+            let fd = socket_with(AddressFamily::UNIX, SocketType::STREAM, flags, None)?;
+            let begun = connect(&fd, &SocketAddrUnix::new(path.as_path())?);
+            (Transport::unix(UnixStream::from(fd))?, begun)
+        }
+    };
+    match begun {
+        Ok(()) => Ok(Begun::Connected(transport)),
+        Err(Errno::INPROGRESS) => Ok(Begun::Pending(transport)),
+        Err(error) => Err(error.into()),
+    }
+}
+
+/// What a failed connection attempt means.
+#[must_use]
+pub fn failure(error: &io::Error) -> Failure {
+    match Errno::from_io_error(error) {
+        Some(Errno::CONNREFUSED | Errno::CONNRESET) => Failure::ConnectRefused,
+        Some(Errno::TIMEDOUT) => Failure::Timeout(Phase::Connect),
+        // EAGAIN: the backlog of a Unix socket is full; EADDRNOTAVAIL: no local port is left.
+        Some(Errno::MFILE | Errno::NFILE | Errno::NOBUFS | Errno::NOMEM | Errno::ADDRNOTAVAIL | Errno::AGAIN) => {
+            Failure::Exhausted
+        }
+        _ => Failure::Unreachable,
+    }
+}

@@ -1,0 +1,408 @@
+//! One exchange, performed: an endpoint is found, both bodies are relayed at once, the end is concluded.
+//!
+//! [`crate::proxy::exchange::Exchange`] says what may happen next; this driver does it, and waits. It never
+//! waits for one direction only: every wait is on all that could happen, and on the deadline.
+
+use std::cell::RefMut;
+use std::future::poll_fn;
+use std::rc::Rc;
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use crate::h1::{HeadScan, Method, Version};
+use crate::limits;
+use crate::proxy::balance::Tried;
+use crate::proxy::endpoint::Endpoints;
+use crate::proxy::error::{Failure, Side};
+use crate::proxy::exchange::{Deadline, Exchange};
+use crate::proxy::flow::Outgoing;
+use crate::proxy::respond::{self, Circumstances};
+use crate::telemetry::metrics::Counter;
+use crate::time::{Phase, Timeouts, Timestamp};
+
+use super::buffers::Outbox;
+use super::client_h1::{Client, Incoming};
+use super::connect::{self, Begun};
+use super::inbox::{Filled, Inbox};
+use super::shared::Lifecycle;
+use super::tunnel;
+use super::upstream::Upstream;
+use super::worker::Worker;
+
+/// What becomes of the client's connection.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ClientFate {
+    /// It awaits the next request.
+    KeepAlive,
+    /// It is closed.
+    Close,
+    /// It is closed once the client has had the time to read: it may still be sending.
+    Linger,
+    /// It is reset: closing would make a cut response look complete.
+    Reset,
+}
+
+/// What the access log says of the exchange beyond its request.
+#[derive(Clone, Debug)]
+pub struct Facts {
+    /// First byte of the request.
+    pub started: Timestamp,
+    /// Head complete.
+    pub understood: Timestamp,
+    /// Status sent; 0 when none was.
+    pub status: u16,
+    /// What went wrong.
+    pub failure: Option<Failure>,
+    /// The endpoint that served.
+    pub endpoint: Option<(Rc<Endpoints>, usize)>,
+    /// Its connection had served before.
+    pub reused: bool,
+    /// Attempts beyond the first.
+    pub retries: u8,
+    /// Became a tunnel.
+    pub tunnel: bool,
+    /// Body bytes to the origin.
+    pub bytes_in: u64,
+    /// Body bytes to the client.
+    pub bytes_out: u64,
+    /// Time spent connecting.
+    pub connect: Option<Duration>,
+    /// When the final response head came.
+    pub responded: Option<Timestamp>,
+}
+
+impl Facts {
+    /// Nothing has happened yet.
+    #[must_use]
+    pub fn new(started: Timestamp, understood: Timestamp) -> Facts {
+        Facts {
+            started,
+            understood,
+            status: 0,
+            failure: None,
+            endpoint: None,
+            reused: false,
+            retries: 0,
+            tunnel: false,
+            bytes_in: 0,
+            bytes_out: 0,
+            connect: None,
+            responded: None,
+        }
+    }
+}
+
+/// How a turn of the relay left things.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Progress {
+    /// More is to come.
+    Underway,
+    /// The 101 is on its way: bytes are no longer HTTP.
+    Switched,
+}
+
+/// One exchange and what it holds.
+pub struct Driver<'a> {
+    pub(super) worker: &'a Worker,
+    pub(super) client: &'a mut Client,
+    pub(super) exchange: Exchange,
+    pub(super) method: Method,
+    pub(super) version: Version,
+    /// The head as forwarded. Kept until the origin answers: it may have to be sent again.
+    pub(super) head: Vec<u8>,
+    pub(super) head_sent: bool,
+    pub(super) to_client: Outbox,
+    pub(super) to_origin: Outbox,
+    /// The start of a response head that is not complete.
+    pub(super) from_origin: Inbox,
+    pub(super) scan: HeadScan,
+    /// The origin sent bytes behind its response: its connection is not to be trusted again.
+    pub(super) surplus: bool,
+    /// How the response's body travels.
+    pub(super) outgoing: Outgoing,
+    /// `Keep-Alive: timeout` of the origin.
+    pub(super) keep_alive: Option<Duration>,
+    pub(super) facts: Facts,
+}
+
+impl<'a> Driver<'a> {
+    /// An exchange for a request that has just been understood.
+    #[must_use]
+    pub fn new(worker: &'a Worker, client: &'a mut Client, incoming: Incoming) -> Driver<'a> {
+        Driver {
+            worker,
+            client,
+            exchange: incoming.exchange,
+            method: incoming.method,
+            version: incoming.version,
+            head: incoming.head,
+            head_sent: false,
+            to_client: Outbox::default(),
+            to_origin: Outbox::default(),
+            from_origin: Inbox::default(),
+            scan: HeadScan::default(),
+            surplus: false,
+            outgoing: Outgoing::Same,
+            keep_alive: None,
+            facts: incoming.facts,
+        }
+    }
+
+    /// Performs the exchange to its end.
+    pub async fn run(mut self) -> (ClientFate, Facts) {
+        let fate = match self.converse().await {
+            Ok(fate) => fate,
+            Err(failure) => self.conclude(failure).await,
+        };
+        self.count_bytes();
+        let pool = &self.worker.pool;
+        self.to_client.release(pool);
+        self.to_origin.release(pool);
+        pool.give(self.head);
+        (fate, self.facts)
+    }
+
+    async fn converse(&mut self) -> Result<ClientFate, Failure> {
+        self.exchange.check_declared_length()?;
+        let mut upstream = self.acquire(true).await?;
+        loop {
+            match self.relay(&mut upstream).await {
+                Ok(Progress::Underway) => return Ok(self.complete(upstream)),
+                Ok(Progress::Switched) => return Ok(self.tunnel(upstream).await),
+                Err(Failure::UpstreamClosed) if self.exchange.may_repeat(upstream.reused) => {
+                    self.worker.metrics.add(Counter::Repeats, 1);
+                    self.facts.retries = self.facts.retries.saturating_add(1);
+                    self.head_sent = false;
+                    self.to_origin.release(&self.worker.pool);
+                    self.exchange.repeat(self.worker.clock.now());
+                    upstream = self.acquire(false).await?;
+                }
+                Err(failure) => return Err(failure),
+            }
+        }
+    }
+
+    /// Moves both directions until the response is with the client, or the protocol is switched.
+    async fn relay(&mut self, upstream: &mut Upstream) -> Result<Progress, Failure> {
+        loop {
+            self.pump_upload(upstream)?;
+            if self.pump_download(upstream)? == Progress::Switched {
+                return Ok(Progress::Switched);
+            }
+            if self.exchange.is_complete() {
+                return Ok(Progress::Underway);
+            }
+            self.watch_client()?;
+            poll_fn(|cx| self.poll_any(upstream, cx)).await?;
+        }
+    }
+
+    /// Ready when anything that the exchange waits for may have happened; an error when its time is up.
+    fn poll_any(&mut self, upstream: &mut Upstream, cx: &mut Context<'_>) -> Poll<Result<(), Failure>> {
+        let mut ready = false;
+        if self.exchange.wants_origin() {
+            ready |= upstream.transport.poll_readable(cx).is_ready();
+        }
+        if !self.to_origin.is_empty() {
+            ready |= upstream.transport.poll_writable(cx).is_ready();
+        }
+        ready |= self.poll_client(cx);
+        if ready { Poll::Ready(Ok(())) } else { self.poll_deadline(cx) }
+    }
+
+    fn poll_client(&mut self, cx: &mut Context<'_>) -> bool {
+        let mut ready = false;
+        if !self.to_client.is_empty() {
+            ready |= self.client.transport.poll_writable(cx).is_ready();
+        }
+        if self.exchange.wants_client() || self.client.inbox.bytes().len() < limits::PIPELINE_BYTES_MAX {
+            ready |= self.client.transport.poll_readable(cx).is_ready();
+        }
+        ready
+    }
+
+    fn poll_deadline(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Failure>> {
+        let deadline = self.exchange.deadline(&self.worker.shared.config.timeouts);
+        self.client.poll_deadline(self.worker, deadline, cx).map(Err)
+    }
+
+    /// While no body is due, a readable client is one that left, or one that is ahead of itself.
+    pub(super) fn watch_client(&mut self) -> Result<(), Failure> {
+        while self.client.transport.is_readable() && !self.exchange.wants_client() {
+            match self.client.fill(self.worker, limits::PIPELINE_BYTES_MAX)? {
+                Filled::Bytes(_) => {}
+                Filled::NotNow | Filled::Full => break,
+                Filled::End => return Err(Failure::ClientGone),
+            }
+        }
+        Ok(())
+    }
+
+    /// A connection to an endpoint: pooled if it may be, else new; the next endpoint when one fails.
+    async fn acquire(&mut self, pooled: bool) -> Result<Upstream, Failure> {
+        let mut tried = Tried::default();
+        let mut last = Failure::NameUnresolved;
+        for attempt in 0..limits::CONNECT_ATTEMPTS_MAX {
+            let now = self.worker.clock.now();
+            let Some((index, endpoints)) = self.worker.upstreams.pick(now, tried) else { break };
+            tried.insert(index);
+            if attempt > 0 {
+                self.facts.retries = self.facts.retries.saturating_add(1);
+            }
+            self.facts.endpoint = Some((Rc::clone(&endpoints), index));
+            if pooled {
+                if let Some(upstream) = poll_fn(|cx| Poll::Ready(self.worker.upstreams.take(index, now, cx))).await {
+                    self.worker.metrics.add(Counter::UpstreamReuses, 1);
+                    self.facts.reused = true;
+                    self.exchange.connected(now);
+                    return Ok(upstream);
+                }
+            }
+            match self.connect(index, endpoints, now).await {
+                Ok(upstream) => return Ok(upstream),
+                Err(failure) if failure.side() == Side::Upstream || failure == Failure::Exhausted => {
+                    self.worker.metrics.add(Counter::UpstreamConnectFailures, 1);
+                    self.worker.upstreams.failed(index, now);
+                    last = failure;
+                }
+                Err(failure) => return Err(failure),
+            }
+        }
+        Err(last)
+    }
+
+    async fn connect(&mut self, index: usize, endpoints: Rc<Endpoints>, began: Timestamp) -> Result<Upstream, Failure> {
+        self.exchange.connecting(began);
+        self.facts.reused = false;
+        let endpoint = endpoints.0.get(index).ok_or(Failure::NameUnresolved)?;
+        let begun = connect::begin(&endpoint.address).map_err(|error| connect::failure(&error))?;
+        let transport = match begun {
+            Begun::Connected(transport) => transport,
+            Begun::Pending(mut transport) => {
+                loop {
+                    self.watch_client()?;
+                    let connected = poll_fn(|cx| {
+                        if transport.poll_writable(cx).is_ready() {
+                            return Poll::Ready(Ok(true));
+                        }
+                        if self.poll_client(cx) { Poll::Ready(Ok(false)) } else { self.poll_deadline(cx).map_ok(|()| false) }
+                    })
+                    .await?;
+                    if connected {
+                        break;
+                    }
+                }
+                transport.connect_result().map_err(|error| connect::failure(&error))?;
+                transport
+            }
+        };
+        let now = self.worker.clock.now();
+        self.worker.metrics.add(Counter::UpstreamConnects, 1);
+        self.worker.upstreams.connected(index);
+        self.facts.connect = Some(now.since(began));
+        self.exchange.connected(now);
+        Ok(Upstream::new(transport, index, endpoints, now))
+    }
+
+    /// The response is with the client: what becomes of both connections.
+    fn complete(&mut self, upstream: Upstream) -> ClientFate {
+        if self.exchange.upstream_reusable() && !self.surplus {
+            self.worker.upstreams.give(upstream, self.keep_alive, self.worker.clock.now());
+        }
+        if self.exchange.client_reusable() {
+            ClientFate::KeepAlive
+        } else if self.exchange.upload().is_complete() && self.client.inbox.is_empty() {
+            ClientFate::Close
+        } else {
+            ClientFate::Linger
+        }
+    }
+
+    /// Bytes pass both ways until both sides have ended.
+    async fn tunnel(&mut self, upstream: Upstream) -> ClientFate {
+        self.facts.tunnel = true;
+        self.worker.metrics.add(Counter::Tunnels, 1);
+        let to_client = std::mem::take(&mut self.to_client);
+        let to_origin = std::mem::take(&mut self.to_origin);
+        let ended = tunnel::run(self.worker, self.client, upstream, to_client, to_origin).await;
+        self.facts.bytes_in = ended.bytes_in;
+        self.facts.bytes_out = ended.bytes_out;
+        self.facts.failure = ended.failure;
+        ClientFate::Close
+    }
+
+    /// The exchange failed: a response of our own if none has begun, else a cut that is seen to be one.
+    async fn conclude(&mut self, failure: Failure) -> ClientFate {
+        self.facts.failure = Some(failure);
+        if failure == Failure::ClientGone {
+            self.facts.status = if self.exchange.is_responding() { self.facts.status } else { failure.status(0) };
+            return ClientFate::Close;
+        }
+        if self.exchange.is_responding() {
+            if failure.side() == Side::Upstream {
+                let _ = self.flush_client().await; // what the origin did say is the client's
+            }
+            // A close would make a body that runs to the end of the connection look complete, and would let a
+            // client that does not read keep its share of kernel memory.
+            let reset = self.outgoing == Outgoing::UntilClose || failure == Failure::Timeout(Phase::Write);
+            return if reset { ClientFate::Reset } else { ClientFate::Close };
+        }
+        let keep_alive = self.respond(failure);
+        match self.flush_client().await {
+            Err(_) => ClientFate::Close,
+            Ok(()) if keep_alive => ClientFate::KeepAlive,
+            Ok(()) => ClientFate::Linger,
+        }
+    }
+
+    /// Stages the response to a failure; true when the connection may carry on behind it.
+    fn respond(&mut self, failure: Failure) -> bool {
+        let config = &self.worker.shared.config;
+        let keep_alive = self.exchange.may_keep_alive()
+            && failure.side() == Side::Upstream
+            && self.worker.shared.lifecycle() == Lifecycle::Running;
+        self.facts.status = failure.status(config.timeout_status);
+        let json = respond::head_accepts_json(&self.head);
+        let out = self.to_client.stage(&self.worker.pool);
+        self.worker.clock.with_http_date(|date| {
+            let at = Circumstances {
+                version: self.version,
+                head_only: self.method == Method::Head,
+                json,
+                keep_alive,
+                timeout_status: config.timeout_status,
+                date,
+            };
+            respond::failure(failure, at, out);
+        });
+        keep_alive
+    }
+
+    /// Sends what is staged for the client, under the write timeout.
+    async fn flush_client(&mut self) -> Result<(), Failure> {
+        let outbox = std::mem::take(&mut self.to_client);
+        self.client.flush(self.worker, outbox).await
+    }
+
+    fn count_bytes(&mut self) {
+        if !self.facts.tunnel {
+            let unsent = |outbox: &Outbox| outbox.unsent() as u64;
+            self.facts.bytes_in = self.exchange.upload().payload().saturating_sub(unsent(&self.to_origin));
+            if self.exchange.is_responding() {
+                self.facts.bytes_out = self.exchange.download().payload().saturating_sub(unsent(&self.to_client));
+            }
+        }
+        self.worker.metrics.add(Counter::BytesIn, self.facts.bytes_in);
+        self.worker.metrics.add(Counter::BytesOut, self.facts.bytes_out);
+    }
+
+    pub(super) fn scratch(worker: &'a Worker) -> RefMut<'a, Box<[u8]>> {
+        worker.scratch.borrow_mut()
+    }
+}
+
+/// The write deadline of a client that owes a read since `since`.
+#[must_use]
+pub fn write_deadline(timeouts: &Timeouts, since: Timestamp) -> Deadline {
+    Deadline { at: since.after(timeouts.write), phase: Phase::Write }
+}

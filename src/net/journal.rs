@@ -1,0 +1,86 @@
+//! The worker's end of the access log: one record per exchange, handed over once per turn of the loop.
+
+use std::cell::RefCell;
+use std::future::poll_fn;
+use std::task::{Poll, Waker};
+
+use crate::config::{Config, LogFormat};
+use crate::telemetry::access_log::{AccessRecord, write_json, write_logfmt};
+
+use super::log_sink::LogSink;
+
+/// Writes access records into the worker's [`LogSink`], if there is one.
+#[derive(Debug)]
+pub struct Journal {
+    sink: RefCell<Option<LogSink>>,
+    flusher: RefCell<Option<Waker>>,
+    format: LogFormat,
+    query: bool,
+}
+
+impl Journal {
+    /// A journal into `sink`.
+    #[must_use]
+    pub fn new(sink: Option<LogSink>, config: &Config) -> Journal {
+        Journal {
+            sink: RefCell::new(sink),
+            flusher: RefCell::new(None),
+            format: config.log_format,
+            query: config.log_query,
+        }
+    }
+
+    /// Lines go somewhere: what they need must be remembered.
+    #[must_use]
+    pub fn is_on(&self) -> bool {
+        self.sink.borrow().is_some()
+    }
+
+    /// Writes one line.
+    pub fn record(&self, record: &AccessRecord<'_>) {
+        let mut sink = self.sink.borrow_mut();
+        let Some(sink) = sink.as_mut() else { return };
+        let mut record = record.clone();
+        if !self.query {
+            record.target = record.target.split(|&b| b == b'?').next().unwrap_or_default();
+        }
+        let first = sink.is_empty();
+        sink.line(|out| match self.format {
+            LogFormat::Logfmt => write_logfmt(&record, out),
+            LogFormat::Json => write_json(&record, out),
+        });
+        if first {
+            if let Some(flusher) = self.flusher.borrow().as_ref() {
+                flusher.wake_by_ref();
+            }
+        }
+    }
+
+    /// Lines lost because the log writer fell behind.
+    #[must_use]
+    pub fn dropped(&self) -> u64 {
+        self.sink.borrow().as_ref().map_or(0, LogSink::dropped)
+    }
+
+    /// Hands over what has gathered, each time other tasks have had their turn; for ever.
+    pub async fn flush_each_turn(&self) {
+        poll_fn(|cx| {
+            self.flusher.borrow_mut().get_or_insert_with(|| cx.waker().clone());
+            self.flush();
+            Poll::<()>::Pending
+        })
+        .await;
+    }
+
+    /// Hands over the last lines and lets go of the log.
+    pub fn close(&self) {
+        self.flush();
+        drop(self.sink.borrow_mut().take());
+    }
+
+    fn flush(&self) {
+        if let Some(sink) = self.sink.borrow_mut().as_mut() {
+            sink.flush();
+        }
+    }
+}

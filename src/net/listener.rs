@@ -1,0 +1,154 @@
+//! Listening sockets: bound by the main thread before any worker starts, accepted from by every worker.
+
+use std::future::poll_fn;
+use std::io;
+use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::os::fd::OwnedFd;
+use std::pin::pin;
+use std::rc::Rc;
+use std::task::Poll;
+
+use rustix::io::Errno;
+use rustix::net::{SocketFlags, acceptfrom_with};
+use socket2::{Domain, Protocol, Socket, Type};
+
+use crate::limits;
+use crate::telemetry::metrics::Counter;
+
+use super::client_h1;
+use super::shared::Lifecycle;
+use super::transport::Transport;
+use super::worker::{Hold, Worker};
+
+/// Binds `workers` sockets to one address, so that the kernel spreads connections over them. Returns the
+/// address with its real port.
+///
+/// # Errors
+/// The address cannot be bound. A probe without SO_REUSEPORT comes first: with it, a second server on the
+/// same address would silently share the first one's traffic.
+pub fn bind(address: SocketAddr, workers: usize) -> io::Result<(SocketAddr, Vec<OwnedFd>)> {
+    if address.port() != 0 {
+        drop(socket(address, false)?);
+    }
+    let first = socket(address, true)?;
+    let bound = first.local_addr()?.as_socket().unwrap_or(address);
+    let mut sockets = vec![first];
+    for _ in 1..workers {
+        sockets.push(socket(bound, true)?);
+    }
+    for socket in &sockets {
+        socket.listen(limits::LISTEN_BACKLOG)?;
+    }
+    Ok((bound, sockets.into_iter().map(OwnedFd::from).collect()))
+}
+
+fn socket(address: SocketAddr, share: bool) -> io::Result<Socket> {
+    let socket = Socket::new(Domain::for_address(address), Type::STREAM.nonblocking().cloexec(), Some(Protocol::TCP))?;
+    if address.is_ipv6() {
+        // `[::]:80` beside `0.0.0.0:80` are two listeners, not one that shadows the other.
+        socket.set_only_v6(true)?;
+    }
+    socket.set_reuse_address(true)?;
+    socket.set_reuse_port(share)?;
+    // Inherited by every accepted connection: no byte of a stream waits for another one (promise 1).
+    socket.set_tcp_nodelay(true)?;
+    socket.bind(&address.into())?;
+    Ok(socket)
+}
+
+/// What one accept(2) came to.
+enum Accepted {
+    Connection(TcpStream, SocketAddr),
+    /// The queue is empty.
+    Empty,
+    /// The connection died in the queue.
+    Gone,
+    /// No descriptor, no memory: try again later.
+    Starved(io::Error),
+}
+
+/// What a batch of them came to.
+enum Batch {
+    /// The queue may hold more.
+    More,
+    /// The queue is empty.
+    Empty,
+    /// `--max-connections` are open.
+    Full,
+    /// Only time can cure it.
+    Starved(io::Error),
+}
+
+/// Accepts until the process drains; then takes what is queued, so that no client who was let in is reset.
+pub async fn accept(worker: Hold, listener: TcpListener) {
+    let Ok(polled) = listener.try_clone().and_then(monoio::net::TcpListener::from_std) else {
+        tracing::error!("cannot watch a listener; the process has no descriptor left");
+        return;
+    };
+    let mut starved = false;
+    loop {
+        let running = wait_for_clients(&worker, &polled).await;
+        match accept_batch(&worker, &listener) {
+            Batch::Empty if !running => return,
+            Batch::Empty | Batch::More => starved = false,
+            Batch::Full => {
+                worker.metrics.add(Counter::AcceptPauses, 1);
+                worker.pause(limits::CONNECTIONS_FULL_PAUSE_MS).await;
+            }
+            Batch::Starved(error) => {
+                if !std::mem::replace(&mut starved, true) {
+                    tracing::warn!(%error, "cannot accept connections; pausing between attempts");
+                }
+                worker.metrics.add(Counter::AcceptPauses, 1);
+                worker.pause(limits::ACCEPT_PAUSE_MS).await;
+            }
+        }
+    }
+}
+
+/// Waits for a connection; false when the process drains instead.
+async fn wait_for_clients(worker: &Worker, listener: &monoio::net::TcpListener) -> bool {
+    let mut timer = worker.timers.timer();
+    let mut readable = pin!(listener.readable(true));
+    poll_fn(|cx| {
+        if worker.shared.lifecycle() != Lifecycle::Running {
+            return Poll::Ready(false);
+        }
+        // Armed for never: the drain wakes everybody who owns a timer.
+        timer.arm(crate::time::Timestamp::NEVER, cx);
+        readable.as_mut().poll(cx).map(|_| true)
+    })
+    .await
+}
+
+fn accept_batch(worker: &Rc<Worker>, listener: &TcpListener) -> Batch {
+    for _ in 0..limits::ACCEPT_BATCH_MAX {
+        let Some(admission) = worker.shared.admit() else { return Batch::Full };
+        match accept_one(listener) {
+            Accepted::Connection(stream, peer) => match Transport::tcp(stream) {
+                Ok(transport) => worker
+                    .spawn_connection(client_h1::serve(Rc::clone(worker), transport, peer, admission)),
+                Err(error) => return Batch::Starved(error),
+            },
+            Accepted::Gone => {}
+            Accepted::Empty => return Batch::Empty,
+            Accepted::Starved(error) => return Batch::Starved(error),
+        }
+    }
+    Batch::More
+}
+
+fn accept_one(listener: &TcpListener) -> Accepted {
+    match acceptfrom_with(listener, SocketFlags::CLOEXEC | SocketFlags::NONBLOCK) {
+        Ok((fd, peer)) => match peer.map(SocketAddr::try_from) {
+            Some(Ok(peer)) => Accepted::Connection(TcpStream::from(fd), peer),
+            Some(Err(_)) | None => Accepted::Gone,
+        },
+        Err(Errno::AGAIN) => Accepted::Empty,
+        Err(error @ (Errno::MFILE | Errno::NFILE | Errno::NOBUFS | Errno::NOMEM)) => {
+            Accepted::Starved(error.into())
+        }
+        // Errors of the connection, not of the listener (accept(2)): ECONNABORTED, EPERM, ENETDOWN, ...
+        Err(_) => Accepted::Gone,
+    }
+}

@@ -1,0 +1,311 @@
+//! The two directions of an exchange: bytes read into the worker's scratch, re-framed, written at once.
+//!
+//! ```text
+//!   upload    client ─▶ inbox / scratch ─▶ [prefix][payload][suffix][end] ─▶ origin
+//!   download  origin ─▶ scratch ─▶ head rewritten, then the same          ─▶ client
+//! ```
+//! One write carries everything one read brought; what the receiver does not take is copied to a pooled
+//! buffer, and nothing more is read until that is gone. Each direction moves at most
+//! [`limits::TURN_BYTES_MAX`] bytes before its neighbours run.
+
+use std::time::Duration;
+
+use crate::h1::head::{Parsed, parse_response};
+use crate::h1::ResponseHead;
+use crate::limits;
+use crate::proxy::error::Failure;
+use crate::proxy::exchange::{Response, Verdict};
+use crate::proxy::flow::{Flow, Piece};
+use crate::proxy::forward::{self, Reply, Source};
+use crate::time::Timestamp;
+
+use super::buffers::Outbox;
+use super::exchange::{Driver, Progress};
+use super::shared::Lifecycle;
+use super::upstream::Upstream;
+
+/// What of a body one call passed on.
+struct Passed {
+    /// Bytes of the input that belong to the body.
+    consumed: usize,
+    /// Bytes of the outbox and the piece that the receiver took.
+    taken: usize,
+}
+
+/// How passing a piece on went wrong.
+enum Stuck {
+    /// The sender's framing is broken.
+    Body(crate::h1::error::BodyError),
+    /// The receiver is gone.
+    Receiver,
+}
+
+impl Driver<'_> {
+    /// Client to origin, as far as both go now.
+    pub(super) fn pump_upload(&mut self, upstream: &mut Upstream) -> Result<(), Failure> {
+        let now = self.worker.clock.now();
+        if !self.to_origin.is_empty() {
+            self.send_to_origin(upstream, now);
+        }
+        let mut moved = 0;
+        while self.exchange.wants_client() && self.to_origin.is_empty() {
+            let passed = if self.client.inbox.is_empty() {
+                self.upload_from_socket(upstream, now)?
+            } else {
+                self.upload_from_inbox(upstream, now)?
+            };
+            moved += passed;
+            if passed == 0 {
+                break;
+            }
+            if moved >= limits::TURN_BYTES_MAX {
+                self.client.transport.yield_read();
+                break;
+            }
+        }
+        if !self.head_sent {
+            self.send_to_origin(upstream, now);
+        }
+        Ok(())
+    }
+
+    fn upload_from_inbox(&mut self, upstream: &mut Upstream, now: Timestamp) -> Result<usize, Failure> {
+        let mut inbox = std::mem::take(&mut self.client.inbox);
+        let passed = self.upload(inbox.bytes_mut(), upstream, now);
+        if let Ok(consumed) = passed {
+            inbox.consume(consumed, &self.worker.pool);
+        }
+        self.client.inbox = inbox;
+        passed
+    }
+
+    fn upload_from_socket(&mut self, upstream: &mut Upstream, now: Timestamp) -> Result<usize, Failure> {
+        if !self.client.transport.is_readable() {
+            return Ok(0);
+        }
+        let mut scratch = Driver::scratch(self.worker);
+        match self.client.transport.try_read(&mut scratch) {
+            Ok(None) => Ok(0),
+            Ok(Some(0)) | Err(_) => Err(Failure::ClientGone),
+            Ok(Some(n)) => {
+                let bytes = scratch.get_mut(..n).unwrap_or_default();
+                let consumed = self.upload(bytes, upstream, now)?;
+                self.client.inbox.append(bytes.get(consumed..).unwrap_or_default(), &self.worker.pool);
+                Ok(n)
+            }
+        }
+    }
+
+    /// Passes request bytes on; the head goes with the first of them.
+    fn upload(&mut self, bytes: &mut [u8], upstream: &mut Upstream, now: Timestamp) -> Result<usize, Failure> {
+        let pool = &self.worker.pool;
+        if !std::mem::replace(&mut self.head_sent, true) {
+            self.to_origin.stage(pool).extend_from_slice(&self.head);
+        }
+        let passed = pass(self.exchange.upload_mut(), bytes, &mut self.to_origin, |outbox, slices| {
+            outbox.send(&mut upstream.transport, pool, slices)
+        });
+        let consumed = match passed {
+            Ok(passed) => {
+                self.exchange.origin_took(passed.taken, self.to_origin.unsent(), now);
+                passed.consumed
+            }
+            Err(Stuck::Body(error)) => return Err(Failure::BadRequestBody(error)),
+            Err(Stuck::Receiver) => {
+                self.give_upload_up();
+                bytes.len()
+            }
+        };
+        self.exchange.client_sent(now)?;
+        Ok(consumed)
+    }
+
+    /// Sends the head, or what the origin had not taken.
+    fn send_to_origin(&mut self, upstream: &mut Upstream, now: Timestamp) {
+        let pool = &self.worker.pool;
+        let head: &[u8] = if std::mem::replace(&mut self.head_sent, true) { &[] } else { &self.head };
+        match self.to_origin.send(&mut upstream.transport, pool, &[head]) {
+            Ok(taken) => self.exchange.origin_took(taken, self.to_origin.unsent(), now),
+            Err(_) => self.give_upload_up(),
+        }
+    }
+
+    /// The origin reads no more. What it says all the same is still the response.
+    fn give_upload_up(&mut self) {
+        self.to_origin.release(&self.worker.pool);
+        self.exchange.origin_stopped_reading();
+    }
+
+    /// Origin to client, as far as both go now.
+    pub(super) fn pump_download(&mut self, upstream: &mut Upstream) -> Result<Progress, Failure> {
+        if !self.to_client.is_empty() {
+            self.send_to_client(&[])?;
+        }
+        let mut moved = 0;
+        while self.exchange.wants_origin() && upstream.transport.is_readable() {
+            let mut scratch = Driver::scratch(self.worker);
+            match upstream.transport.try_read(&mut scratch) {
+                Ok(None) => break,
+                Ok(Some(0)) => self.origin_ended()?,
+                Err(_) if self.exchange.is_responding() => return Err(Failure::ResponseCut),
+                Err(_) => return Err(Failure::UpstreamClosed),
+                Ok(Some(n)) => {
+                    self.exchange.origin_sent(self.worker.clock.now());
+                    if self.origin_spoke(scratch.get_mut(..n).unwrap_or_default())? == Progress::Switched {
+                        return Ok(Progress::Switched);
+                    }
+                    moved += n;
+                }
+            }
+            if moved >= limits::TURN_BYTES_MAX {
+                upstream.transport.yield_read();
+                break;
+            }
+        }
+        Ok(Progress::Underway)
+    }
+
+    fn origin_ended(&mut self) -> Result<(), Failure> {
+        if !self.exchange.is_responding() {
+            return Err(Failure::UpstreamClosed);
+        }
+        self.exchange.download_mut().end_of_stream().map_err(Failure::BadResponseBody)?;
+        let mut end = self.worker.pool.take();
+        self.exchange.download().finish(&mut end);
+        let sent = self.send_to_client(&[&end]);
+        self.worker.pool.give(end);
+        sent
+    }
+
+    /// Bytes came from the origin: heads until the final one, then its body.
+    fn origin_spoke(&mut self, bytes: &mut [u8]) -> Result<Progress, Failure> {
+        if self.exchange.is_responding() {
+            self.relay_body(bytes)?;
+            return Ok(Progress::Underway);
+        }
+        if self.from_origin.is_empty() {
+            return self.relay_heads(bytes);
+        }
+        self.from_origin.append(bytes, &self.worker.pool);
+        let mut inbox = std::mem::take(&mut self.from_origin);
+        let progress = self.relay_heads(inbox.bytes_mut());
+        inbox.consume(usize::MAX, &self.worker.pool);
+        progress
+    }
+
+    /// Relays every complete head in `bytes` and what follows the final one; keeps a copy of an incomplete one.
+    fn relay_heads(&mut self, mut bytes: &mut [u8]) -> Result<Progress, Failure> {
+        loop {
+            let Some((consumed, verdict)) = self.relay_head(bytes)? else {
+                self.from_origin.append(bytes, &self.worker.pool);
+                self.send_to_client(&[])?;
+                return Ok(Progress::Underway);
+            };
+            self.scan = Default::default();
+            bytes = bytes.get_mut(consumed..).unwrap_or_default();
+            match verdict {
+                Verdict::Interim | Verdict::DropInterim if bytes.is_empty() => {
+                    self.send_to_client(&[])?;
+                    return Ok(Progress::Underway);
+                }
+                Verdict::Interim | Verdict::DropInterim => {}
+                Verdict::Relay { .. } => {
+                    self.release_head();
+                    self.relay_body(bytes)?;
+                    return Ok(Progress::Underway);
+                }
+                Verdict::Tunnel => {
+                    self.to_client.stage(&self.worker.pool).extend_from_slice(bytes);
+                    return Ok(Progress::Switched);
+                }
+            }
+        }
+    }
+
+    /// Judges the head at the start of `bytes` and stages what the client gets of it; `None` if incomplete.
+    fn relay_head(&mut self, bytes: &[u8]) -> Result<Option<(usize, Verdict)>, Failure> {
+        if !self.scan.grew(bytes) {
+            return Ok(None);
+        }
+        let config = &self.worker.shared.config;
+        let mut fields = self.worker.fields.borrow_mut();
+        let parsed = parse_response(bytes, &config.message, self.method, &mut fields).map_err(Failure::BadResponse)?;
+        let Parsed::Complete(head) = parsed else { return Ok(None) };
+        let draining = self.worker.shared.lifecycle() != Lifecycle::Running;
+        let response = Response { status: head.status, framing: head.framing, persistent: head.persistent };
+        let verdict = self.exchange.judge(response, draining)?;
+        let source = Source { bytes, fields: &fields };
+        match verdict {
+            Verdict::DropInterim => {}
+            Verdict::Interim => forward::interim(&head, source, self.to_client.stage(&self.worker.pool)),
+            Verdict::Tunnel => {
+                self.facts.status = head.status;
+                forward::interim(&head, source, self.to_client.stage(&self.worker.pool));
+            }
+            Verdict::Relay { outgoing, keep_alive } => {
+                self.outgoing = outgoing;
+                let reply =
+                    Reply { version: self.version, method: self.method, outgoing, keep_alive, date: &[] };
+                self.stage_response(&head, source, reply);
+            }
+        }
+        Ok(Some((head.bytes, verdict)))
+    }
+
+    fn stage_response(&mut self, head: &ResponseHead, source: Source<'_>, reply: Reply<'_>) {
+        self.facts.status = head.status;
+        self.facts.responded = Some(self.worker.clock.now());
+        self.keep_alive = head.keep_alive_timeout_s.map(Duration::from_secs);
+        let out = self.to_client.stage(&self.worker.pool);
+        if head.has_date {
+            forward::response(head, source, reply, out);
+        } else {
+            self.worker.clock.with_http_date(|date| forward::response(head, source, Reply { date, ..reply }, out));
+        }
+    }
+
+    /// The origin has answered: its request will not be sent again.
+    fn release_head(&mut self) {
+        self.worker.pool.give(std::mem::take(&mut self.head));
+    }
+
+    fn relay_body(&mut self, bytes: &mut [u8]) -> Result<(), Failure> {
+        let (worker, client) = (self.worker, &mut self.client.transport);
+        let passed = pass(self.exchange.download_mut(), bytes, &mut self.to_client, |outbox, slices| {
+            outbox.send(client, &worker.pool, slices)
+        });
+        match passed {
+            Ok(passed) => {
+                self.surplus |= passed.consumed < bytes.len();
+                self.exchange.client_took(passed.taken, self.to_client.unsent(), worker.clock.now());
+                Ok(())
+            }
+            Err(Stuck::Body(error)) => Err(Failure::BadResponseBody(error)),
+            Err(Stuck::Receiver) => Err(Failure::ClientGone),
+        }
+    }
+
+    fn send_to_client(&mut self, slices: &[&[u8]]) -> Result<(), Failure> {
+        let sent = self.to_client.send(&mut self.client.transport, &self.worker.pool, slices);
+        let taken = sent.map_err(|_| Failure::ClientGone)?;
+        self.exchange.client_took(taken, self.to_client.unsent(), self.worker.clock.now());
+        Ok(())
+    }
+}
+
+/// Decodes `bytes` with `flow` and writes what is staged in `outbox` and the re-framed payload in one call.
+fn pass(
+    flow: &mut Flow,
+    bytes: &mut [u8],
+    outbox: &mut Outbox,
+    mut send: impl FnMut(&mut Outbox, &[&[u8]]) -> std::io::Result<usize>,
+) -> Result<Passed, Stuck> {
+    let Piece { prefix, payload, suffix, consumed, done } = flow.accept(bytes).map_err(Stuck::Body)?;
+    let mut end = Vec::new(); // allocates only for the last piece of a chunked body
+    if done {
+        flow.finish(&mut end);
+    }
+    let payload = bytes.get(..payload).unwrap_or_default();
+    let taken = send(outbox, &[prefix.as_slice(), payload, suffix, &end]).map_err(|_| Stuck::Receiver)?;
+    Ok(Passed { consumed, taken })
+}

@@ -1,0 +1,230 @@
+//! A connection as the data path sees it: readiness from the ring, bytes by direct non-blocking calls.
+//!
+//! ```text
+//!            poll_*()                      completion of the ring poll
+//!   Idle ─────────────▶ Armed (in the ring) ─────────────────────────▶ Ready
+//!    ▲                                                                   │
+//!    └──────────── try_*() moved fewer bytes than asked, or none ────────┘
+//! ```
+//! Measured (DESIGN §4): a ring `recv` per connection and "ring poll, then `recv(2)` into one scratch buffer"
+//! cost the same per request; so an idle connection holds no buffer. A poll may be left armed across message
+//! boundaries: the one that notices a client going away is the one that awaits its next request. Nothing is
+//! lost when a wait is dropped, because no byte moves before [`Transport::try_read`].
+
+use std::cell::Cell;
+use std::convert::Infallible;
+use std::future::poll_fn;
+use std::future::Future;
+use std::io::{self, IoSlice};
+use std::net::TcpStream as StdTcpStream;
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd};
+use std::os::unix::net::UnixStream as StdUnixStream;
+use std::pin::Pin;
+use std::rc::Rc;
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use monoio::net::{TcpStream, UnixStream};
+use rustix::net::{RecvFlags, SendAncillaryBuffer, SendFlags, Shutdown};
+
+/// What is known about one direction of a socket.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Readiness {
+    /// Nothing: ask the ring.
+    Idle,
+    /// A poll is in the ring.
+    Armed,
+    /// The last poll completed and nothing has said otherwise since.
+    Ready,
+    /// The poll itself failed; carried to the next read or write, so that no loop can spin on it.
+    Failed,
+}
+
+enum Stream {
+    Tcp(TcpStream),
+    Unix(UnixStream),
+}
+
+struct Socket {
+    stream: Stream,
+    rx: Cell<Readiness>,
+    tx: Cell<Readiness>,
+}
+
+impl AsFd for Socket {
+    #[allow(unsafe_code)]
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        let fd = match &self.stream {
+            Stream::Tcp(stream) => stream.as_raw_fd(),
+            Stream::Unix(stream) => stream.as_raw_fd(),
+        };
+        // SAFETY: `self.stream` owns the descriptor and keeps it open for as long as `self` is borrowed.
+        unsafe { BorrowedFd::borrow_raw(fd) }
+    }
+}
+
+/// Polls one direction for ever: each time it is polled while `Armed`, a ring poll is (or gets) in flight.
+/// One heap cell per direction for the life of the connection, instead of one future per wait.
+type Watch = Pin<Box<dyn Future<Output = Infallible>>>;
+
+fn watch(socket: Rc<Socket>, direction: impl Fn(&Socket) -> &Cell<Readiness> + 'static, read: bool) -> Watch {
+    Box::pin(async move {
+        loop {
+            let polled = match (&socket.stream, read) {
+                (Stream::Tcp(stream), true) => stream.readable(true).await,
+                (Stream::Tcp(stream), false) => stream.writable(true).await,
+                (Stream::Unix(stream), true) => stream.readable(true).await,
+                (Stream::Unix(stream), false) => stream.writable(true).await,
+            };
+            let state = direction(&socket);
+            state.set(if polled.is_ok() { Readiness::Ready } else { Readiness::Failed });
+            poll_fn(|_| if state.get() == Readiness::Armed { Poll::Ready(()) } else { Poll::Pending }).await;
+        }
+    })
+}
+
+/// A connection: TCP or Unix. Every read and write returns at once.
+pub struct Transport {
+    socket: Rc<Socket>,
+    rx: Watch,
+    /// Made when a write first has to wait; most connections never do.
+    tx: Option<Watch>,
+}
+
+impl std::fmt::Debug for Transport {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Transport").field("fd", &self.socket.as_fd()).finish_non_exhaustive()
+    }
+}
+
+impl Transport {
+    /// A TCP connection.
+    ///
+    /// # Errors
+    /// The runtime does not accept the descriptor.
+    pub fn tcp(stream: StdTcpStream) -> io::Result<Transport> {
+        Ok(Transport::new(Stream::Tcp(TcpStream::from_std(stream)?)))
+    }
+
+    /// A Unix stream connection.
+    ///
+    /// # Errors
+    /// The runtime does not accept the descriptor.
+    pub fn unix(stream: StdUnixStream) -> io::Result<Transport> {
+        Ok(Transport::new(Stream::Unix(UnixStream::from_std(stream)?)))
+    }
+
+    fn new(stream: Stream) -> Transport {
+        let socket =
+            Rc::new(Socket { stream, rx: Cell::new(Readiness::Idle), tx: Cell::new(Readiness::Idle) });
+        Transport { rx: watch(Rc::clone(&socket), |s| &s.rx, true), socket, tx: None }
+    }
+
+    /// Waits until [`Transport::try_read`] has something to say: bytes, the end, or an error.
+    pub fn poll_readable(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        poll_direction(&self.socket.rx, &mut self.rx, cx)
+    }
+
+    /// Waits until [`Transport::try_write`] may make progress.
+    pub fn poll_writable(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        let watch = self.tx.get_or_insert_with(|| watch(Rc::clone(&self.socket), |s| &s.tx, false));
+        poll_direction(&self.socket.tx, watch, cx)
+    }
+
+    /// The last poll for reading completed and its bytes have not been drained.
+    #[must_use]
+    pub fn is_readable(&self) -> bool {
+        matches!(self.socket.rx.get(), Readiness::Ready | Readiness::Failed)
+    }
+
+    /// Forgets readiness: the next wait asks the ring again, and so lets every other task run first.
+    pub fn yield_read(&mut self) {
+        self.socket.rx.set(Readiness::Idle);
+    }
+
+    /// Reads what is there: `Ok(Some(0))` is the end of the stream, `Ok(None)` is "not now".
+    ///
+    /// # Errors
+    /// The connection is broken.
+    pub fn try_read(&mut self, buf: &mut [u8]) -> io::Result<Option<usize>> {
+        let state = &self.socket.rx;
+        if state.get() == Readiness::Failed {
+            return Err(io::Error::other("waiting for the socket failed"));
+        }
+        match rustix::net::recv(&*self.socket, &mut *buf, RecvFlags::DONTWAIT) {
+            Ok((n, _)) => {
+                if n < buf.len() && n > 0 {
+                    state.set(Readiness::Idle); // drained: the next poll tells the truth
+                }
+                Ok(Some(n))
+            }
+            Err(rustix::io::Errno::AGAIN | rustix::io::Errno::INTR) => {
+                state.set(Readiness::Idle);
+                Ok(None)
+            }
+            Err(error) => Err(error.into()),
+        }
+    }
+
+    /// Writes as many of `slices` as the socket takes now; 0 is "not now".
+    ///
+    /// # Errors
+    /// The connection is broken.
+    pub fn try_write(&mut self, slices: &[IoSlice<'_>]) -> io::Result<usize> {
+        if self.socket.tx.get() == Readiness::Failed {
+            return Err(io::Error::other("waiting for the socket failed"));
+        }
+        let flags = SendFlags::DONTWAIT | SendFlags::NOSIGNAL;
+        let sent = match slices {
+            [one] => rustix::net::send(&*self.socket, one, flags),
+            many => rustix::net::sendmsg(&*self.socket, many, &mut SendAncillaryBuffer::default(), flags),
+        };
+        match sent {
+            Ok(n) => {
+                let all: usize = slices.iter().map(|slice| slice.len()).sum();
+                if n < all {
+                    self.socket.tx.set(Readiness::Idle);
+                }
+                Ok(n)
+            }
+            Err(rustix::io::Errno::AGAIN | rustix::io::Errno::INTR) => {
+                self.socket.tx.set(Readiness::Idle);
+                Ok(0)
+            }
+            Err(error) => Err(error.into()),
+        }
+    }
+
+    /// Tells the peer that no more bytes follow. Errors mean that it has gone, which the next read says too.
+    pub fn shutdown_write(&mut self) {
+        let _ = rustix::net::shutdown(&*self.socket, Shutdown::Write);
+    }
+
+    /// Makes the coming close a reset: for a response whose end is the end of the connection, and which must
+    /// not look complete.
+    pub fn reset_on_close(&mut self) {
+        let _ = rustix::net::sockopt::set_socket_linger(&*self.socket, Some(Duration::ZERO));
+    }
+
+    /// The error of a connection attempt that has ended, if it failed.
+    ///
+    /// # Errors
+    /// Why the connection could not be made.
+    pub fn connect_result(&self) -> io::Result<()> {
+        rustix::net::sockopt::socket_error(&*self.socket)?.map_err(io::Error::from)
+    }
+}
+
+fn poll_direction(state: &Cell<Readiness>, watch: &mut Watch, cx: &mut Context<'_>) -> Poll<()> {
+    match state.get() {
+        Readiness::Ready | Readiness::Failed => return Poll::Ready(()),
+        Readiness::Idle => state.set(Readiness::Armed),
+        Readiness::Armed => {}
+    }
+    // The watch never ends; it reports through `state`.
+    let _ = watch.as_mut().poll(cx);
+    match state.get() {
+        Readiness::Ready | Readiness::Failed => Poll::Ready(()),
+        Readiness::Idle | Readiness::Armed => Poll::Pending,
+    }
+}

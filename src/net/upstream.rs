@@ -1,0 +1,195 @@
+//! Upstream connections of one worker: a pool per endpoint, watched while idle, and the turns among endpoints.
+//!
+//! An idle connection keeps its read poll in the ring. The poll's waker is the keeper's while the connection
+//! is in the pool, and the exchange's while it is out: the same poll that would notice the origin closing is
+//! the one that awaits its next response. An idle connection that becomes readable is closed: either the
+//! origin has left, or it speaks unasked, and neither may touch the next request.
+
+use std::cell::RefCell;
+use std::collections::VecDeque;
+use std::future::poll_fn;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::task::{Context, Poll, Waker};
+use std::time::Duration;
+
+use crate::config::Pool;
+use crate::limits;
+use crate::proxy::balance::{RoundRobin, Tried};
+use crate::proxy::endpoint::{Address, Endpoints};
+use crate::time::Timestamp;
+
+use super::clock::Clock;
+use super::shared::Shared;
+use super::timer::Timer;
+use super::transport::Transport;
+
+/// A connection to an endpoint.
+#[derive(Debug)]
+pub struct Upstream {
+    /// The connection.
+    pub transport: Transport,
+    /// It has served before.
+    pub reused: bool,
+    /// Index of its endpoint in `endpoints`.
+    pub index: usize,
+    /// The list the index belongs to.
+    pub endpoints: Rc<Endpoints>,
+    /// When it was made.
+    born: Timestamp,
+    /// The origin closes it, or it is too long idle, from here on.
+    idle_until: Timestamp,
+}
+
+impl Upstream {
+    /// A fresh connection.
+    #[must_use]
+    pub fn new(transport: Transport, index: usize, endpoints: Rc<Endpoints>, now: Timestamp) -> Upstream {
+        Upstream { transport, reused: false, index, endpoints, born: now, idle_until: Timestamp::NEVER }
+    }
+
+    /// The endpoint's name for logs.
+    #[must_use]
+    pub fn label(&self) -> &str {
+        self.endpoints.0.get(self.index).map_or("", |endpoint| &endpoint.label)
+    }
+}
+
+#[derive(Debug)]
+struct State {
+    /// The shared list this state follows.
+    source: Arc<Endpoints>,
+    /// This worker's copy: its count of users is no other worker's cache line.
+    endpoints: Rc<Endpoints>,
+    turns: RoundRobin,
+    idle: Vec<VecDeque<Upstream>>,
+    keeper: Option<Waker>,
+}
+
+/// The upstream side of a worker.
+#[derive(Debug)]
+pub struct Upstreams {
+    shared: Arc<Shared>,
+    first: usize,
+    state: RefCell<State>,
+}
+
+impl Upstreams {
+    /// No connections yet; `worker` spreads the workers' first turns.
+    #[must_use]
+    pub fn new(shared: Arc<Shared>, worker: usize) -> Upstreams {
+        let endpoints = shared.endpoints.load_full();
+        let state = State::new(endpoints, worker);
+        Upstreams { shared, first: worker, state: RefCell::new(state) }
+    }
+
+    /// The endpoint whose turn it is, among those not tried.
+    pub fn pick(&self, now: Timestamp, tried: Tried) -> Option<(usize, Rc<Endpoints>)> {
+        let mut state = self.state.borrow_mut();
+        let latest = self.shared.endpoints.load();
+        if !Arc::ptr_eq(&latest, &state.source) {
+            state.follow(Arc::clone(&latest), self.first);
+        }
+        let index = state.turns.pick(now, tried)?;
+        Some((index, Rc::clone(&state.endpoints)))
+    }
+
+    /// An idle connection to endpoint `index`, the one used last, if it still stands.
+    pub fn take(&self, index: usize, now: Timestamp, cx: &mut Context<'_>) -> Option<Upstream> {
+        let mut state = self.state.borrow_mut();
+        let idle = state.idle.get_mut(index)?;
+        while let Some(mut upstream) = idle.pop_back() {
+            if upstream.idle_until > now && upstream.transport.poll_readable(cx).is_pending() {
+                upstream.reused = true;
+                return Some(upstream);
+            }
+        }
+        None
+    }
+
+    /// Keeps a connection whose last response is complete. `keep_alive` is what the origin promised.
+    pub fn give(&self, mut upstream: Upstream, keep_alive: Option<Duration>, now: Timestamp) {
+        let pool = self.shared.config.pool;
+        let mut state = self.state.borrow_mut();
+        upstream.idle_until = idle_until(pool, upstream.born, keep_alive, now);
+        let current = Rc::ptr_eq(&upstream.endpoints, &state.endpoints);
+        let State { idle, keeper: Some(keeper), .. } = &mut *state else { return };
+        let Some(idle) = idle.get_mut(upstream.index).filter(|_| current) else { return };
+        let watched = upstream.transport.poll_readable(&mut Context::from_waker(keeper)).is_pending();
+        if watched && upstream.idle_until > now && pool.idle_max > 0 {
+            if idle.len() >= pool.idle_max {
+                idle.pop_front();
+            }
+            idle.push_back(upstream);
+        }
+    }
+
+    /// Endpoint `index` of the list could not be connected to.
+    pub fn failed(&self, index: usize, now: Timestamp) {
+        self.state.borrow_mut().turns.failed(index, now);
+    }
+
+    /// Endpoint `index` of the list accepted a connection.
+    pub fn connected(&self, index: usize) {
+        self.state.borrow_mut().turns.connected(index);
+    }
+
+    /// Closes every idle connection (drain).
+    pub fn close_idle(&self) {
+        for idle in &mut self.state.borrow_mut().idle {
+            idle.clear();
+        }
+    }
+
+    /// Watches idle connections for ever: closes those whose origin has left and those that are too old.
+    pub async fn keep(&self, clock: &Clock, mut timer: Timer) {
+        const SWEEP: Option<Duration> = Some(Duration::from_secs(1));
+        poll_fn(|cx| {
+            let now = clock.now();
+            let mut state = self.state.borrow_mut();
+            state.keeper.get_or_insert_with(|| cx.waker().clone());
+            for idle in &mut state.idle {
+                idle.retain_mut(|u| u.idle_until > now && u.transport.poll_readable(cx).is_pending());
+            }
+            timer.arm(now.after(SWEEP), cx);
+            Poll::<()>::Pending
+        })
+        .await;
+    }
+}
+
+impl State {
+    fn new(source: Arc<Endpoints>, first: usize) -> State {
+        let endpoints = Rc::new(Endpoints::clone(&source));
+        let n = endpoints.0.len();
+        let idle = (0..n).map(|_| VecDeque::new()).collect();
+        State { source, endpoints, turns: RoundRobin::new(n, first), idle, keeper: None }
+    }
+
+    /// Takes a new list over: connections to addresses that stayed are kept.
+    fn follow(&mut self, latest: Arc<Endpoints>, first: usize) {
+        let mut next = State::new(latest, first);
+        next.keeper = self.keeper.take();
+        for (index, endpoint) in next.endpoints.0.iter().enumerate() {
+            let Some(old) = self.position(&endpoint.address) else { continue };
+            let (Some(from), Some(to)) = (self.idle.get_mut(old), next.idle.get_mut(index)) else { continue };
+            for mut upstream in from.drain(..) {
+                upstream.index = index;
+                upstream.endpoints = Rc::clone(&next.endpoints);
+                to.push_back(upstream);
+            }
+        }
+        *self = next;
+    }
+
+    fn position(&self, address: &Address) -> Option<usize> {
+        self.endpoints.0.iter().position(|endpoint| endpoint.address == *address)
+    }
+}
+
+/// When an idle connection is to be closed: by our limit, by its age, and a second before the origin would.
+fn idle_until(pool: Pool, born: Timestamp, keep_alive: Option<Duration>, now: Timestamp) -> Timestamp {
+    let grace = Duration::from_secs(limits::KEEP_ALIVE_GRACE_S);
+    let promised = keep_alive.map(|timeout| timeout.saturating_sub(grace));
+    now.after(Some(pool.idle_timeout)).min(born.after(Some(pool.age_max))).min(now.after(promised))
+}

@@ -1,0 +1,241 @@
+//! Why an exchange did not end well, and what that means for the client: the one place where an error
+//! becomes a status.
+//!
+//! The words of [`Failure::error_type`] are the proxy error types of RFC 9209 §2.3; the access log, the
+//! metrics and the `Proxy-Status` field of generated responses all use them.
+
+use crate::h1::error::{BodyError, HeadError};
+use crate::time::Phase;
+
+/// Why an exchange did not end well.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Failure {
+    /// The request head was refused.
+    BadRequest(HeadError),
+    /// The framing of the request body was broken.
+    BadRequestBody(BodyError),
+    /// The request body is larger than `--max-body-bytes`.
+    BodyTooLarge,
+    /// The client went away before its response ended.
+    ClientGone,
+    /// The deadline of a phase passed.
+    Timeout(Phase),
+    /// The endpoint refused the connection.
+    ConnectRefused,
+    /// No way to the endpoint (no route, network down, no such socket).
+    Unreachable,
+    /// No address is known for the upstream's name.
+    NameUnresolved,
+    /// We have no descriptor or port left to reach the endpoint with.
+    Exhausted,
+    /// The upstream connection ended before the response head did.
+    UpstreamClosed,
+    /// The response head was refused.
+    BadResponse(HeadError),
+    /// The framing of the response body was broken, or it ended short.
+    BadResponseBody(BodyError),
+    /// The upstream connection was reset inside the response.
+    ResponseCut,
+    /// The origin switched protocols unasked.
+    UpgradeUnasked,
+    /// More interim responses than [`crate::limits::INTERIM_RESPONSES_MAX`].
+    InterimFlood,
+    /// One side of a tunnel broke.
+    TunnelBroken,
+    /// The process stops and the drain deadline has passed.
+    Drained,
+}
+
+/// Whose fault a failure is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Side {
+    /// The client's.
+    Client,
+    /// The origin's, or the way there.
+    Upstream,
+    /// Ours.
+    Proxy,
+}
+
+impl Failure {
+    /// Whose fault it is.
+    #[must_use]
+    pub const fn side(self) -> Side {
+        match self {
+            Failure::BadRequest(_) | Failure::BadRequestBody(_) | Failure::BodyTooLarge | Failure::ClientGone => {
+                Side::Client
+            }
+            Failure::Timeout(phase) => match phase {
+                Phase::Handshake | Phase::Header | Phase::Body | Phase::Write | Phase::KeepAlive => Side::Client,
+                Phase::Connect | Phase::Request | Phase::StreamIdle | Phase::Tunnel => Side::Upstream,
+                Phase::RequestDeadline | Phase::Drain => Side::Proxy,
+            },
+            Failure::ConnectRefused
+            | Failure::Unreachable
+            | Failure::NameUnresolved
+            | Failure::UpstreamClosed
+            | Failure::BadResponse(_)
+            | Failure::BadResponseBody(_)
+            | Failure::ResponseCut
+            | Failure::UpgradeUnasked
+            | Failure::InterimFlood
+            | Failure::TunnelBroken => Side::Upstream,
+            Failure::Exhausted | Failure::Drained => Side::Proxy,
+        }
+    }
+
+    /// The status for the client. `timeout_status` is the operator's choice for an origin that was too slow.
+    #[must_use]
+    pub const fn status(self, timeout_status: u16) -> u16 {
+        match self {
+            Failure::BadRequest(error) => error.status(),
+            Failure::BadRequestBody(_) => 400,
+            Failure::BodyTooLarge => 413,
+            // Nobody reads it; the log borrows the number that nginx made customary.
+            Failure::ClientGone => 499,
+            Failure::Timeout(phase) => match phase {
+                Phase::Handshake | Phase::Header | Phase::Body | Phase::Write | Phase::KeepAlive => 408,
+                Phase::Connect | Phase::Request | Phase::StreamIdle | Phase::Tunnel | Phase::RequestDeadline => {
+                    timeout_status
+                }
+                Phase::Drain => 503,
+            },
+            Failure::ConnectRefused
+            | Failure::Unreachable
+            | Failure::NameUnresolved
+            | Failure::UpstreamClosed
+            | Failure::BadResponse(_)
+            | Failure::BadResponseBody(_)
+            | Failure::ResponseCut
+            | Failure::UpgradeUnasked
+            | Failure::InterimFlood
+            | Failure::TunnelBroken => 502,
+            Failure::Exhausted | Failure::Drained => 503,
+        }
+    }
+
+    /// The RFC 9209 §2.3 proxy error type.
+    #[must_use]
+    pub const fn error_type(self) -> &'static str {
+        match self {
+            Failure::BadRequest(_) | Failure::BadRequestBody(_) | Failure::BodyTooLarge | Failure::ClientGone => {
+                "http_request_error"
+            }
+            Failure::Timeout(phase) => match phase {
+                Phase::Handshake | Phase::Header | Phase::Body | Phase::KeepAlive => "http_request_error",
+                Phase::Connect => "connection_timeout",
+                Phase::Request | Phase::RequestDeadline => "http_response_timeout",
+                Phase::StreamIdle | Phase::Tunnel => "connection_read_timeout",
+                Phase::Write => "connection_write_timeout",
+                Phase::Drain => "proxy_internal_response",
+            },
+            Failure::ConnectRefused => "connection_refused",
+            Failure::Unreachable => "destination_ip_unroutable",
+            Failure::NameUnresolved => "dns_error",
+            Failure::Exhausted => "connection_limit_reached",
+            Failure::UpstreamClosed | Failure::TunnelBroken => "connection_terminated",
+            Failure::BadResponse(HeadError::HeadTooLarge | HeadError::TooManyFields) => {
+                "http_response_header_section_size"
+            }
+            Failure::BadResponse(HeadError::UnknownTransferCoding) => "http_response_transfer_coding",
+            Failure::BadResponse(_) | Failure::InterimFlood => "http_protocol_error",
+            Failure::BadResponseBody(BodyError::Truncated) | Failure::ResponseCut => "http_response_incomplete",
+            Failure::BadResponseBody(BodyError::TrailerTooLarge) => "http_response_trailer_section_size",
+            Failure::BadResponseBody(_) => "http_protocol_error",
+            Failure::UpgradeUnasked => "http_upgrade_failed",
+            Failure::Drained => "proxy_internal_response",
+        }
+    }
+
+    /// A word that narrows [`Failure::error_type`] down; never an address, never bytes of a peer.
+    #[must_use]
+    pub const fn detail(self) -> &'static str {
+        match self {
+            Failure::BadRequest(error) | Failure::BadResponse(error) => error.name(),
+            Failure::BadRequestBody(error) | Failure::BadResponseBody(error) => error.name(),
+            Failure::BodyTooLarge => "body-too-large",
+            Failure::ClientGone => "client-gone",
+            Failure::Timeout(phase) => phase.name(),
+            Failure::ConnectRefused => "refused",
+            Failure::Unreachable => "unreachable",
+            Failure::NameUnresolved => "name-unresolved",
+            Failure::Exhausted => "exhausted",
+            Failure::UpstreamClosed => "closed-before-response",
+            Failure::ResponseCut => "reset-in-response",
+            Failure::UpgradeUnasked => "upgrade-unasked",
+            Failure::InterimFlood => "interim-flood",
+            Failure::TunnelBroken => "tunnel-broken",
+            Failure::Drained => "drained",
+        }
+    }
+
+    /// The phase whose deadline it was, if it was one.
+    #[must_use]
+    pub const fn phase(self) -> Option<Phase> {
+        match self {
+            Failure::Timeout(phase) => Some(phase),
+            _ => None,
+        }
+    }
+
+    /// One sentence for the client.
+    #[must_use]
+    pub const fn message(self) -> &'static str {
+        match self {
+            Failure::BadRequest(error) => match error.status() {
+                405 => "this method is not supported here",
+                414 => "the request target is too long",
+                431 => "the request head is too large",
+                501 => "the transfer coding is not supported",
+                505 => "the protocol version is not supported",
+                _ => "the request is malformed",
+            },
+            Failure::BadRequestBody(_) => "the request body is malformed",
+            Failure::BodyTooLarge => "the request body is too large",
+            Failure::ClientGone => "the client went away",
+            Failure::Timeout(phase) => match phase {
+                Phase::Handshake | Phase::Header | Phase::KeepAlive => "the request did not arrive in time",
+                Phase::Body => "the request body did not arrive in time",
+                Phase::Write => "the response was not read in time",
+                Phase::Connect => "the upstream could not be reached in time",
+                Phase::Request | Phase::StreamIdle | Phase::Tunnel => "the upstream did not respond in time",
+                Phase::RequestDeadline => "the exchange took too long",
+                Phase::Drain => "the server is shutting down",
+            },
+            Failure::ConnectRefused | Failure::Unreachable | Failure::NameUnresolved => {
+                "the upstream could not be reached"
+            }
+            Failure::UpstreamClosed => "the upstream closed the connection without a response",
+            Failure::BadResponse(_)
+            | Failure::BadResponseBody(_)
+            | Failure::UpgradeUnasked
+            | Failure::InterimFlood => "the upstream's response is not valid",
+            Failure::ResponseCut | Failure::TunnelBroken => "the upstream broke off its response",
+            Failure::Exhausted => "the server is overloaded",
+            Failure::Drained => "the server is shutting down",
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Goal: a timeout is blamed on the side that was waited for. Method: every phase, both answers.
+    #[test]
+    fn timeouts_blame_the_side_that_was_waited_for() {
+        for (phase, status, side) in [
+            (Phase::Header, 408, Side::Client),
+            (Phase::Body, 408, Side::Client),
+            (Phase::Connect, 504, Side::Upstream),
+            (Phase::Request, 504, Side::Upstream),
+            (Phase::StreamIdle, 504, Side::Upstream),
+            (Phase::RequestDeadline, 504, Side::Proxy),
+        ] {
+            let failure = Failure::Timeout(phase);
+            assert_eq!((failure.status(504), failure.side()), (status, side), "{phase:?}");
+        }
+        assert_eq!(Failure::Timeout(Phase::Request).status(503), 503, "--timeout-status");
+        assert_eq!(Failure::Timeout(Phase::Body).status(503), 408, "the client's own timeouts stay 408");
+    }
+}

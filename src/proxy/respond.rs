@@ -1,0 +1,174 @@
+//! Responses that the proxy makes itself: errors, and the answer to `OPTIONS` that was meant for us.
+
+use std::io::Write as _;
+
+use crate::h1::Version;
+
+use super::error::Failure;
+
+/// What shapes a generated response beside its failure.
+#[derive(Clone, Copy, Debug)]
+pub struct Circumstances<'a> {
+    /// The client's protocol version.
+    pub version: Version,
+    /// The request was HEAD: no body.
+    pub head_only: bool,
+    /// `Accept` asks for JSON.
+    pub json: bool,
+    /// The connection stays open behind this response.
+    pub keep_alive: bool,
+    /// Status for an origin that was too slow.
+    pub timeout_status: u16,
+    /// IMF-fixdate of now.
+    pub date: &'a [u8],
+}
+
+/// Whether an `Accept` value asks for JSON rather than text: it names a JSON type and no text type.
+#[must_use]
+pub fn accepts_json(accept: &[u8]) -> bool {
+    let ranges = || {
+        accept.split(|&b| b == b',').filter_map(|range| range.split(|&b| b == b';').next()).map(<[u8]>::trim_ascii)
+    };
+    let json = |range: &[u8]| {
+        let range = range.to_ascii_lowercase();
+        range == b"application/json" || range.ends_with(b"+json") || range == b"application/problem+json"
+    };
+    let text = |range: &[u8]| range.get(..5).is_some_and(|kind| kind.eq_ignore_ascii_case(b"text/"));
+    ranges().any(json) && !ranges().any(text)
+}
+
+/// Whether the head of a forwarded request asks for JSON.
+#[must_use]
+pub fn head_accepts_json(head: &[u8]) -> bool {
+    let value = |line: &[u8]| {
+        let (name, value) = line.split_at_checked(7)?;
+        name.eq_ignore_ascii_case(b"accept:").then(|| accepts_json(value))
+    };
+    head.split(|&b| b == b'\n').filter_map(value).any(|json| json)
+}
+
+/// Appends the response to a failed exchange. No internal address, and no byte of a peer, is in it.
+pub fn failure(failure: Failure, at: Circumstances<'_>, out: &mut Vec<u8>) {
+    let status = failure.status(at.timeout_status);
+    let body = body(failure, at.json);
+    status_line(status, out);
+    let kind = if at.json { "application/json" } else { "text/plain; charset=utf-8" };
+    let _ = write!(out, "Content-Type: {kind}\r\nContent-Length: {}\r\n", body.len());
+    let _ = write!(
+        out,
+        "Proxy-Status: ringress; error={}; details=\"{}\"\r\nCache-Control: no-store\r\n",
+        failure.error_type(),
+        failure.detail()
+    );
+    if status == 405 {
+        // RFC 9110 §15.5.6: Allow is required.
+        out.extend_from_slice(b"Allow: GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS\r\n");
+    }
+    finish_head(at, out);
+    if !at.head_only {
+        out.extend_from_slice(body.as_bytes());
+    }
+}
+
+/// Appends the answer to `OPTIONS` with `Max-Forwards: 0` (RFC 9110 §7.6.2).
+pub fn options(at: Circumstances<'_>, out: &mut Vec<u8>) {
+    status_line(204, out);
+    out.extend_from_slice(b"Allow: GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS\r\n");
+    finish_head(at, out);
+}
+
+fn body(failure: Failure, json: bool) -> String {
+    let (error, message) = (failure.error_type(), failure.message());
+    if json {
+        format!("{{\"error\":\"{error}\",\"message\":\"{message}\"}}\n")
+    } else {
+        format!("{message}\n")
+    }
+}
+
+fn status_line(status: u16, out: &mut Vec<u8>) {
+    let _ = write!(out, "HTTP/1.1 {status} {}\r\n", reason(status));
+}
+
+fn finish_head(at: Circumstances<'_>, out: &mut Vec<u8>) {
+    out.extend_from_slice(b"Date: ");
+    out.extend_from_slice(at.date);
+    out.extend_from_slice(match (at.version, at.keep_alive) {
+        (_, false) => b"\r\nConnection: close\r\n\r\n",
+        (Version::Http10, true) => b"\r\nConnection: keep-alive\r\n\r\n",
+        (Version::Http11, true) => b"\r\n\r\n",
+    });
+}
+
+/// The reason phrase of a status that this proxy makes.
+const fn reason(status: u16) -> &'static str {
+    match status {
+        204 => "No Content",
+        400 => "Bad Request",
+        404 => "Not Found",
+        405 => "Method Not Allowed",
+        408 => "Request Timeout",
+        413 => "Content Too Large",
+        414 => "URI Too Long",
+        431 => "Request Header Fields Too Large",
+        500 => "Internal Server Error",
+        501 => "Not Implemented",
+        502 => "Bad Gateway",
+        503 => "Service Unavailable",
+        504 => "Gateway Timeout",
+        505 => "HTTP Version Not Supported",
+        _ => "Error",
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const AT: Circumstances<'static> = Circumstances {
+        version: Version::Http11,
+        head_only: false,
+        json: false,
+        keep_alive: false,
+        timeout_status: 504,
+        date: b"Sun, 06 Nov 1994 08:49:37 GMT",
+    };
+
+    fn render(at: Circumstances<'_>) -> String {
+        let mut out = Vec::new();
+        failure(Failure::ConnectRefused, at, &mut out);
+        String::from_utf8(out).unwrap()
+    }
+
+    #[test]
+    fn every_made_response_carries_proxy_status_and_its_true_length() {
+        for json in [false, true] {
+            let text = render(Circumstances { json, ..AT });
+            let (head, body) = text.split_once("\r\n\r\n").unwrap();
+            assert!(head.starts_with("HTTP/1.1 502 Bad Gateway\r\n"), "{head}");
+            assert!(head.contains("Proxy-Status: ringress; error=connection_refused"), "{head}");
+            assert!(head.contains(&format!("Content-Length: {}\r\n", body.len())), "{head}");
+            assert_eq!(body.starts_with('{'), json);
+        }
+    }
+
+    #[test]
+    fn a_response_to_head_has_the_length_but_not_the_body() {
+        let text = render(Circumstances { head_only: true, ..AT });
+        assert!(text.ends_with("\r\n\r\n") && !text.contains("Content-Length: 0"), "{text}");
+    }
+
+    #[test]
+    fn json_is_for_those_who_ask_for_it() {
+        for (accept, json) in [
+            ("application/json", true),
+            ("application/json, */*;q=0.5", true),
+            ("application/vnd.api+json", true),
+            ("text/html,application/json", false),
+            ("*/*", false),
+            ("", false),
+        ] {
+            assert_eq!(accepts_json(accept.as_bytes()), json, "{accept}");
+        }
+    }
+}

@@ -1,0 +1,201 @@
+//! Goal: what is forwarded says about this hop only what this hop knows. Method: heads as text through the
+//! parser and the forwarder, compared with the text expected.
+
+use std::net::{IpAddr, Ipv4Addr};
+
+use crate::h1::head::{Parsed, parse_request, parse_response};
+use crate::h1::{Fields, Method, Version};
+use crate::limits::MessageLimits;
+use crate::proxy::flow::Outgoing;
+use crate::proxy::forward::{self, Hop, Reply, Source};
+
+const HOP: Hop<'static> = Hop {
+    client: IpAddr::V4(Ipv4Addr::new(192, 0, 2, 7)),
+    trusted: false,
+    scheme: "http",
+    request_id: b"made",
+    forwarded: false,
+    allow_underscores: false,
+};
+
+/// The forwarded request for `head`, whose lines are given without their CRLF.
+fn forward(head: &[&str], hop: Hop<'_>) -> Vec<String> {
+    let bytes = format!("{}\r\n\r\n", head.join("\r\n")).into_bytes();
+    let mut fields = Fields::new();
+    let Ok(Parsed::Complete(head)) = parse_request(&bytes, &MessageLimits::default(), &mut fields) else {
+        panic!("not a complete head: {head:?}");
+    };
+    let mut out = Vec::new();
+    forward::request(&head, Source { bytes: &bytes, fields: &fields }, hop, &mut out);
+    lines(out)
+}
+
+fn lines(out: Vec<u8>) -> Vec<String> {
+    let text = String::from_utf8(out).unwrap();
+    let text = text.strip_suffix("\r\n\r\n").expect("a head ends in an empty line");
+    text.split("\r\n").map(str::to_owned).collect()
+}
+
+fn relay(head: &[&str], method: Method, version: Version, outgoing: Outgoing, keep_alive: bool) -> Vec<String> {
+    let bytes = format!("{}\r\n\r\n", head.join("\r\n")).into_bytes();
+    let mut fields = Fields::new();
+    let Ok(Parsed::Complete(head)) = parse_response(&bytes, &MessageLimits::default(), method, &mut fields) else {
+        panic!("not a complete head: {head:?}");
+    };
+    let reply = Reply { version, method, outgoing, keep_alive, date: b"now" };
+    let mut out = Vec::new();
+    forward::response(&head, Source { bytes: &bytes, fields: &fields }, reply, &mut out);
+    lines(out)
+}
+
+#[test]
+fn a_plain_request_gains_the_forwarding_fields() {
+    let got = forward(&["GET /a?b HTTP/1.1", "Host: example.com", "Accept: */*"], HOP);
+    assert_eq!(
+        got,
+        [
+            "GET /a?b HTTP/1.1",
+            "Host: example.com",
+            "Accept: */*",
+            "Via: 1.1 ringress",
+            "X-Forwarded-For: 192.0.2.7",
+            "X-Forwarded-Proto: http",
+            "X-Forwarded-Host: example.com",
+            "X-Request-Id: made",
+        ]
+    );
+}
+
+#[test]
+fn what_an_untrusted_client_says_of_earlier_hops_is_replaced() {
+    let told = [
+        "GET / HTTP/1.1",
+        "Host: h",
+        "X-Forwarded-For: 198.51.100.1",
+        "X-Forwarded-Proto: https",
+        "X-Forwarded-Host: evil",
+        "X-Request-Id: theirs",
+        "Forwarded: for=198.51.100.1",
+    ];
+    let untrusted = forward(&told, HOP);
+    assert!(untrusted.contains(&"X-Forwarded-For: 192.0.2.7".into()), "{untrusted:?}");
+    assert!(!untrusted.iter().any(|line| line.contains("evil") || line.contains("theirs") || line.contains("198.51")));
+    let trusted = forward(&told, Hop { trusted: true, ..HOP });
+    for kept in [
+        "X-Forwarded-For: 198.51.100.1, 192.0.2.7",
+        "X-Forwarded-Proto: https",
+        "X-Forwarded-Host: evil",
+        "X-Request-Id: theirs",
+        "Forwarded: for=198.51.100.1",
+    ] {
+        assert!(trusted.contains(&kept.into()), "{kept} in {trusted:?}");
+    }
+}
+
+#[test]
+fn rfc_7239_names_the_hop() {
+    let head = ["GET / HTTP/1.1", "Host: h:8080", "Forwarded: for=a"];
+    let got = forward(&head, Hop { forwarded: true, trusted: true, ..HOP });
+    assert!(got.contains(&"Forwarded: for=a, for=192.0.2.7;proto=http;host=\"h:8080\"".into()), "{got:?}");
+    let v6 = Hop { forwarded: true, client: IpAddr::V6(std::net::Ipv6Addr::LOCALHOST), ..HOP };
+    let got = forward(&head, v6);
+    assert!(got.iter().any(|line| line.starts_with("Forwarded: for=\"[::1]\";")), "{got:?}");
+}
+
+#[test]
+fn hop_by_hop_fields_and_what_connection_names_stay_behind() {
+    let got = forward(
+        &[
+            "GET / HTTP/1.1",
+            "Host: h",
+            "Connection: keep-alive, X-Secret, Host, X-Forwarded-For, Content-Length",
+            "Keep-Alive: timeout=5",
+            "Proxy-Connection: keep-alive",
+            "X-Secret: 1",
+            "Content-Length: 0",
+            "X-Kept: 1",
+        ],
+        HOP,
+    );
+    for gone in ["Connection:", "Keep-Alive:", "Proxy-Connection:", "X-Secret:"] {
+        assert!(!got.iter().any(|line| line.starts_with(gone)), "{gone} in {got:?}");
+    }
+    for kept in ["Host: h", "X-Kept: 1", "Content-Length: 0", "X-Forwarded-For: 192.0.2.7"] {
+        assert!(got.contains(&kept.into()), "{kept} in {got:?}");
+    }
+}
+
+#[test]
+fn te_trailers_and_upgrade_are_said_anew() {
+    let got = forward(
+        &["GET / HTTP/1.1", "Host: h", "Connection: Upgrade, TE", "Upgrade: h2c, websocket", "TE: gzip, trailers"],
+        HOP,
+    );
+    for line in ["Connection: upgrade, TE", "Upgrade: websocket", "TE: trailers"] {
+        assert!(got.contains(&line.into()), "{line} in {got:?}");
+    }
+    let lone = forward(&["GET / HTTP/1.1", "Host: h", "Connection: upgrade, http2-settings", "Upgrade: h2c", "HTTP2-Settings: x"], HOP);
+    assert!(!lone.iter().any(|line| line.to_lowercase().contains("h2c") || line.starts_with("Connection")), "{lone:?}");
+}
+
+#[test]
+fn underscore_names_are_dropped_unless_allowed() {
+    let head = ["GET / HTTP/1.1", "Host: h", "X_Real_Ip: 1"];
+    assert!(!forward(&head, HOP).contains(&"X_Real_Ip: 1".into()));
+    assert!(forward(&head, Hop { allow_underscores: true, ..HOP }).contains(&"X_Real_Ip: 1".into()));
+}
+
+#[test]
+fn targets_are_forwarded_in_origin_form() {
+    for (target, method, sent) in [
+        ("http://h/x?y", "GET", "GET /x?y HTTP/1.1"),
+        ("http://h", "GET", "GET / HTTP/1.1"),
+        ("http://h?q", "GET", "GET /?q HTTP/1.1"),
+        ("http://h", "OPTIONS", "OPTIONS * HTTP/1.1"),
+        ("*", "OPTIONS", "OPTIONS * HTTP/1.1"),
+    ] {
+        let got = forward(&[&format!("{method} {target} HTTP/1.1"), "Host: h"], HOP);
+        assert_eq!(got[0], sent, "{target}");
+    }
+}
+
+#[test]
+fn max_forwards_counts_down_for_options_only() {
+    let options = forward(&["OPTIONS / HTTP/1.1", "Host: h", "Max-Forwards: 3"], HOP);
+    assert!(options.contains(&"Max-Forwards: 2".into()), "{options:?}");
+    let get = forward(&["GET / HTTP/1.1", "Host: h", "Max-Forwards: 3"], HOP);
+    assert!(get.contains(&"Max-Forwards: 3".into()), "{get:?}");
+}
+
+#[test]
+fn expect_is_not_passed_on_from_http_1_0() {
+    let new = forward(&["POST / HTTP/1.1", "Host: h", "Content-Length: 1", "Expect: 100-continue"], HOP);
+    assert!(new.contains(&"Expect: 100-continue".into()));
+    let old = forward(&["POST / HTTP/1.0", "Host: h", "Content-Length: 1", "Expect: 100-continue"], HOP);
+    assert!(!old.contains(&"Expect: 100-continue".into()));
+    assert!(old.contains(&"Via: 1.0 ringress".into()));
+}
+
+#[test]
+fn response_framing_follows_the_client() {
+    const CHUNKED: [&str; 3] = ["HTTP/1.1 200 OK", "Date: then", "Transfer-Encoding: chunked"];
+    let same = relay(&CHUNKED, Method::Get, Version::Http11, Outgoing::Same, true);
+    assert_eq!(same, ["HTTP/1.1 200 OK", "Date: then", "Transfer-Encoding: chunked"]);
+    let old = relay(&CHUNKED, Method::Get, Version::Http10, Outgoing::UntilClose, false);
+    assert_eq!(old, ["HTTP/1.1 200 OK", "Date: then", "Connection: close"]);
+    let length = ["HTTP/1.0 200 OK", "Content-Length: 5", "Connection: keep-alive", "Keep-Alive: timeout=5"];
+    let kept = relay(&length, Method::Get, Version::Http10, Outgoing::Same, true);
+    assert_eq!(kept, ["HTTP/1.1 200 OK", "Date: now", "Content-Length: 5", "Connection: keep-alive"]);
+}
+
+#[test]
+fn a_response_without_a_body_keeps_the_length_it_would_have() {
+    let head = ["HTTP/1.1 200 OK", "Date: then", "Content-Length: 5"];
+    assert!(relay(&head, Method::Head, Version::Http11, Outgoing::Same, true).contains(&"Content-Length: 5".into()));
+    let not_modified = ["HTTP/1.1 304 Not Modified", "Date: then", "Content-Length: 5"];
+    let got = relay(&not_modified, Method::Get, Version::Http11, Outgoing::Same, true);
+    assert!(got.contains(&"Content-Length: 5".into()));
+    let none = ["HTTP/1.1 204 No Content", "Date: then", "Content-Length: 5"];
+    let got = relay(&none, Method::Get, Version::Http11, Outgoing::Same, true);
+    assert!(!got.iter().any(|line| line.starts_with("Content-Length")), "{got:?}");
+}

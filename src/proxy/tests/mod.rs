@@ -1,0 +1,4 @@
+//! Tests of the pure rooms together.
+
+mod forwarding;
+mod simulation;
