@@ -1,1 +1,3 @@
 //! The process around the workers.
+
+pub mod log_writer;
