@@ -614,6 +614,15 @@ mod tests {
     }
 
     #[test]
+    fn a_deadline_between_ticks_waits_for_the_end_of_its_tick() {
+        let mut wheel = Wheel::new(Timestamp(0));
+        let id = wheel.insert(1);
+        wheel.set(id, Timestamp(2 * TICK_US + 1));
+        assert_eq!(wheel.next_wake(), at_tick(3));
+        assert_eq!(fired(&mut wheel, at_tick(3)), [1]);
+    }
+
+    #[test]
     fn sleeping_until_next_wake_visits_an_entry_once_per_level() {
         for distance in [1, 100, 10_000, 1_000_000, SPAN - 1] {
             let mut wheel = Wheel::new(at_tick(4711));
