@@ -424,6 +424,9 @@ mod tests {
     /// Ticks that the whole wheel spans.
     const SPAN: u64 = 1 << (SLOT_BITS * (TOP + 1));
 
+    /// The items of no entry.
+    const NOTHING: [i32; 0] = [];
+
     fn at_tick(tick: u64) -> Timestamp {
         Timestamp(tick * TICK_US)
     }
@@ -558,7 +561,7 @@ mod tests {
                 }
                 fired.retain(|&seen| seen != (*id, *item));
             }
-            assert_eq!(fired, [], "removed entries do not fire");
+            assert!(fired.is_empty(), "removed entries do not fire");
         }
 
         fn compare(&self, wheel: &mut Wheel<u32>) {
@@ -616,6 +619,15 @@ mod tests {
     }
 
     #[test]
+    fn a_deadline_between_ticks_waits_for_the_end_of_its_tick() {
+        let mut wheel = Wheel::new(Timestamp(0));
+        let id = wheel.insert(1);
+        wheel.set(id, Timestamp(2 * TICK_US + 1));
+        assert_eq!(wheel.next_wake(), at_tick(3));
+        assert_eq!(fired(&mut wheel, at_tick(3)), [1]);
+    }
+
+    #[test]
     fn sleeping_until_next_wake_visits_an_entry_once_per_level() {
         for distance in [1, 100, 10_000, 1_000_000, SPAN - 1] {
             let mut wheel = Wheel::new(at_tick(4711));
@@ -639,7 +651,7 @@ mod tests {
         let mut wakes = 0;
         while wheel.next_wake() < at_tick(10 * SPAN) {
             let wake = wheel.next_wake();
-            assert_eq!(fired(&mut wheel, wake), []);
+            assert_eq!(fired(&mut wheel, wake), NOTHING);
             wakes += 1;
         }
         assert!(wakes < 20, "{wakes} wakes");
@@ -651,11 +663,11 @@ mod tests {
         let mut wheel = Wheel::new(Timestamp(0));
         let id = wheel.insert(7);
         wheel.set(id, Timestamp(u64::MAX - 1));
-        assert_eq!(fired(&mut wheel, Timestamp(u64::MAX - 2)), []);
+        assert_eq!(fired(&mut wheel, Timestamp(u64::MAX - 2)), NOTHING);
         assert!(wheel.next_wake() >= Timestamp(u64::MAX - TICK_US));
         wheel.set(id, Timestamp(3));
         assert_eq!(fired(&mut wheel, Timestamp::NEVER), [7]);
-        assert_eq!(fired(&mut wheel, Timestamp::NEVER), []);
+        assert_eq!(fired(&mut wheel, Timestamp::NEVER), NOTHING);
     }
 
     #[test]
@@ -676,7 +688,7 @@ mod tests {
         let mut wheel = Wheel::new(at_tick(10));
         let id = wheel.insert(1);
         wheel.set(id, at_tick(11));
-        assert_eq!(fired(&mut wheel, at_tick(3)), []);
+        assert_eq!(fired(&mut wheel, at_tick(3)), NOTHING);
         assert_eq!(fired(&mut wheel, at_tick(11)), [1]);
     }
 
@@ -693,7 +705,7 @@ mod tests {
         wheel.set(id, at_tick(20_000));
         assert_eq!(wheel.operations(), before);
         for tick in 0..20_000 {
-            assert_eq!(fired(&mut wheel, at_tick(tick)), []);
+            assert_eq!(fired(&mut wheel, at_tick(tick)), NOTHING);
         }
         assert_eq!(fired(&mut wheel, at_tick(20_000)), [1]);
         assert!(wheel.operations() - before < 3 * 4, "{} operations", wheel.operations() - before);
@@ -706,7 +718,7 @@ mod tests {
         let id = wheel.insert(1);
         for us in (0..60_000_000).step_by(100) {
             if wheel.next_wake() <= Timestamp(us) {
-                assert_eq!(fired(&mut wheel, Timestamp(us)), []);
+                assert_eq!(fired(&mut wheel, Timestamp(us)), NOTHING);
             }
             wheel.set(id, Timestamp(us + 60_000_000));
         }
@@ -720,7 +732,7 @@ mod tests {
         wheel.set(id, at_tick(5));
         wheel.set(id, Timestamp::NEVER);
         assert_eq!(wheel.next_wake(), at_tick(5));
-        assert_eq!(fired(&mut wheel, at_tick(5)), []);
+        assert_eq!(fired(&mut wheel, at_tick(5)), NOTHING);
         assert_eq!(wheel.next_wake(), Timestamp::NEVER);
     }
 
