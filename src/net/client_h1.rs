@@ -183,7 +183,7 @@ impl Client {
             return Poll::Ready(Ok(()));
         }
         if idle && worker.shared.lifecycle() != Lifecycle::Running {
-            return Poll::Ready(Err(Failure::Drained));
+            return Poll::Ready(Err(Failure::Timeout(Phase::Drain)));
         }
         self.poll_deadline(worker, Some(deadline), cx).map(Err)
     }
@@ -196,7 +196,7 @@ impl Client {
         cx: &mut Context<'_>,
     ) -> Poll<Failure> {
         if worker.shared.lifecycle() == Lifecycle::Cutting {
-            return Poll::Ready(Failure::Drained);
+            return Poll::Ready(Failure::Timeout(Phase::Drain));
         }
         let at = deadline.map_or(Timestamp::NEVER, |deadline| deadline.at);
         if let Some(Deadline { at, phase }) = deadline {

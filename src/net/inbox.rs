@@ -45,7 +45,7 @@ impl Inbox {
 
     /// The first `n` bytes were used.
     pub fn consume(&mut self, n: usize, pool: &BufferPool) {
-        self.start = (self.start + n).min(self.buf.len());
+        self.start = self.start.saturating_add(n).min(self.buf.len());
         if self.is_empty() {
             self.start = 0;
             pool.give(std::mem::take(&mut self.buf));

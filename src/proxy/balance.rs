@@ -73,7 +73,7 @@ mod tests {
     fn takes_turns_from_the_first() {
         assert_eq!(picks(&mut RoundRobin::new(3, 1), 0, 5), [1, 2, 0, 1, 2]);
         assert_eq!(picks(&mut RoundRobin::new(1, 7), 0, 2), [0, 0]);
-        assert_eq!(picks(&mut RoundRobin::new(0, 0), 0, 2), []);
+        assert!(picks(&mut RoundRobin::new(0, 0), 0, 2).is_empty());
     }
 
     #[test]

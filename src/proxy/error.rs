@@ -42,8 +42,6 @@ pub enum Failure {
     InterimFlood,
     /// One side of a tunnel broke.
     TunnelBroken,
-    /// The process stops and the drain deadline has passed.
-    Drained,
 }
 
 /// Whose fault a failure is.
@@ -80,7 +78,7 @@ impl Failure {
             | Failure::UpgradeUnasked
             | Failure::InterimFlood
             | Failure::TunnelBroken => Side::Upstream,
-            Failure::Exhausted | Failure::Drained => Side::Proxy,
+            Failure::Exhausted => Side::Proxy,
         }
     }
 
@@ -110,7 +108,7 @@ impl Failure {
             | Failure::UpgradeUnasked
             | Failure::InterimFlood
             | Failure::TunnelBroken => 502,
-            Failure::Exhausted | Failure::Drained => 503,
+            Failure::Exhausted => 503,
         }
     }
 
@@ -143,7 +141,6 @@ impl Failure {
             Failure::BadResponseBody(BodyError::TrailerTooLarge) => "http_response_trailer_section_size",
             Failure::BadResponseBody(_) => "http_protocol_error",
             Failure::UpgradeUnasked => "http_upgrade_failed",
-            Failure::Drained => "proxy_internal_response",
         }
     }
 
@@ -165,7 +162,6 @@ impl Failure {
             Failure::UpgradeUnasked => "upgrade-unasked",
             Failure::InterimFlood => "interim-flood",
             Failure::TunnelBroken => "tunnel-broken",
-            Failure::Drained => "drained",
         }
     }
 
@@ -212,7 +208,6 @@ impl Failure {
             | Failure::InterimFlood => "the upstream's response is not valid",
             Failure::ResponseCut | Failure::TunnelBroken => "the upstream broke off its response",
             Failure::Exhausted => "the server is overloaded",
-            Failure::Drained => "the server is shutting down",
         }
     }
 }

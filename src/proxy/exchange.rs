@@ -189,7 +189,7 @@ impl Exchange {
     pub fn client_sent(&mut self, now: Timestamp) -> Result<(), Failure> {
         self.client_sent_at = now;
         self.holding_back = false;
-        if self.upload.payload() > self.body_limit { Err(Failure::BodyTooLarge) } else { Ok(()) }
+        if self.upload.announced() > self.body_limit { Err(Failure::BodyTooLarge) } else { Ok(()) }
     }
 
     /// The origin took `taken` bytes of the request; `unsent` of those we hold are left.

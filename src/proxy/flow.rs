@@ -129,6 +129,12 @@ impl Flow {
         self.stopped
     }
 
+    /// Payload bytes taken from the sender, and those its framing has announced beyond them.
+    #[must_use]
+    pub fn announced(&self) -> u64 {
+        self.payload.saturating_add(self.decoder.bulk())
+    }
+
     /// Payload bytes taken from the sender so far.
     #[must_use]
     pub fn payload(&self) -> u64 {

@@ -23,18 +23,31 @@ pub struct Circumstances<'a> {
     pub date: &'a [u8],
 }
 
-/// Whether an `Accept` value asks for JSON rather than text: it names a JSON type and no text type.
+/// Whether an `Accept` value prefers JSON to text (RFC 9110 §12.5.1): it names a JSON type, with a higher
+/// weight than any text type it names. Wildcards say nothing of either.
 #[must_use]
 pub fn accepts_json(accept: &[u8]) -> bool {
-    let ranges = || {
-        accept.split(|&b| b == b',').filter_map(|range| range.split(|&b| b == b';').next()).map(<[u8]>::trim_ascii)
-    };
-    let json = |range: &[u8]| {
-        let range = range.to_ascii_lowercase();
-        range == b"application/json" || range.ends_with(b"+json") || range == b"application/problem+json"
-    };
-    let text = |range: &[u8]| range.get(..5).is_some_and(|kind| kind.eq_ignore_ascii_case(b"text/"));
-    ranges().any(json) && !ranges().any(text)
+    let (mut json, mut text) = (0, 0);
+    for range in accept.split(|&b| b == b',') {
+        let mut parameters = range.split(|&b| b == b';').map(<[u8]>::trim_ascii);
+        let kind = parameters.next().unwrap_or_default().to_ascii_lowercase();
+        let weight = parameters.find_map(weight).unwrap_or(1000);
+        if kind == b"application/json" || kind.ends_with(b"+json") {
+            json = weight.max(json);
+        } else if kind.starts_with(b"text/") {
+            text = weight.max(text);
+        }
+    }
+    json > text
+}
+
+/// Thousandths of a `q` parameter; a malformed one counts as absent.
+fn weight(parameter: &[u8]) -> Option<u32> {
+    let value = parameter.strip_prefix(b"q=").or_else(|| parameter.strip_prefix(b"Q="))?;
+    let value: f32 = std::str::from_utf8(value).ok()?.parse().ok()?;
+    [1000, 0].into_iter().find(|&bound| value == bound as f32 / 1000.0).or_else(|| {
+        (1..1000).rev().find(|&thousandths| value >= thousandths as f32 / 1000.0)
+    })
 }
 
 /// Whether the head of a forwarded request asks for JSON.
@@ -165,6 +178,10 @@ mod tests {
             ("application/json, */*;q=0.5", true),
             ("application/vnd.api+json", true),
             ("text/html,application/json", false),
+            ("text/html;q=0.1, application/json", true),
+            ("text/html, application/json;q=0.9", false),
+            ("application/json;q=0", false),
+            ("application/json;q=junk", true),
             ("*/*", false),
             ("", false),
         ] {

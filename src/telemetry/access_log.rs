@@ -102,7 +102,7 @@ pub fn write_json(record: &AccessRecord<'_>, out: &mut Vec<u8>) {
 }
 
 /// Number of fields of a record.
-const FIELDS: usize = 20;
+const FIELDS: usize = 21;
 
 /// A value of a record.
 enum Value<'a> {
@@ -360,7 +360,7 @@ mod tests {
         assert_eq!(
             logfmt(&nothing()),
             "ts=1970-01-01T00:00:00.000Z client=- id=- method=- host=- path=- proto=- status=- error=- \
-             phase=- upstream=- reused=false retries=0 tunnel=false bytes_in=0 bytes_out=0 \
+             detail=- phase=- upstream=- reused=false retries=0 tunnel=false bytes_in=0 bytes_out=0 \
              duration_ms=0.000 header_ms=0.000 connect_ms=- ttfb_ms=-\n"
         );
     }
