@@ -4,23 +4,41 @@
 //! keeps its last addresses: a resolver's outage is not the origin's.
 
 use std::collections::HashMap;
+use std::io;
 use std::net::{SocketAddr, ToSocketAddrs};
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, sync_channel};
 use std::thread::JoinHandle;
+use std::time::Duration;
 
 use crate::config::{Config, Upstream};
 use crate::limits;
 use crate::net::shared::Shared;
 use crate::proxy::endpoint::{Address, Endpoint, Endpoints};
 
+/// How a name becomes addresses: `getaddrinfo`, and something scripted in tests.
+pub type Lookup = fn(&str, u16) -> io::Result<Vec<SocketAddr>>;
+
 /// Resolves the names of a configuration, remembering their last addresses.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub struct Resolver {
+    lookup: Lookup,
     known: HashMap<(String, u16), Vec<SocketAddr>>,
 }
 
+impl Default for Resolver {
+    fn default() -> Self {
+        Resolver::new(|host, port| Ok((host, port).to_socket_addrs()?.collect()))
+    }
+}
+
 impl Resolver {
+    /// A resolver that asks `lookup`.
+    #[must_use]
+    pub fn new(lookup: Lookup) -> Resolver {
+        Resolver { lookup, known: HashMap::new() }
+    }
+
     /// The endpoints of `config` now. A name that does not resolve is logged.
     pub fn resolve(&mut self, config: &Config) -> Endpoints {
         let mut endpoints: Vec<Endpoint> = Vec::new();
@@ -44,9 +62,8 @@ impl Resolver {
 
     fn lookup(&mut self, host: &str, port: u16) -> Vec<SocketAddr> {
         let known = self.known.entry((host.to_owned(), port)).or_default();
-        match (host, port).to_socket_addrs() {
-            Ok(found) => {
-                let mut found: Vec<_> = found.collect();
+        match (self.lookup)(host, port) {
+            Ok(mut found) => {
                 // A stable order: a resolver that shuffles its answers is not news.
                 found.sort_unstable();
                 found.dedup();
@@ -61,11 +78,12 @@ impl Resolver {
     }
 }
 
-/// The thread that resolves names again; stops when dropped.
+/// The thread that resolves names again; told to stop when dropped. Not joined: it may be inside
+/// `getaddrinfo` for seconds, and the process is about to end.
 #[derive(Debug)]
 pub struct Refresher {
-    stop: Option<SyncSender<()>>,
-    thread: Option<JoinHandle<()>>,
+    _stop: SyncSender<()>,
+    _thread: JoinHandle<()>,
 }
 
 impl Refresher {
@@ -73,7 +91,7 @@ impl Refresher {
     ///
     /// # Errors
     /// The thread cannot be started.
-    pub fn start(resolver: Resolver, shared: Arc<Shared>) -> std::io::Result<Option<Refresher>> {
+    pub fn start(resolver: Resolver, shared: Arc<Shared>) -> io::Result<Option<Refresher>> {
         if !shared.config.upstreams.iter().any(|upstream| matches!(upstream, Upstream::Name { .. })) {
             return Ok(None);
         }
@@ -81,7 +99,7 @@ impl Refresher {
         let thread = std::thread::Builder::new()
             .name("dns".into())
             .spawn(move || refresh(resolver, &shared, &stopped))?;
-        Ok(Some(Refresher { stop: Some(stop), thread: Some(thread) }))
+        Ok(Some(Refresher { _stop: stop, _thread: thread }))
     }
 }
 
@@ -89,7 +107,7 @@ fn refresh(mut resolver: Resolver, shared: &Shared, stopped: &Receiver<()>) {
     loop {
         let current = shared.endpoints.load_full();
         // Nothing resolved yet: every request fails until it does, so look again soon.
-        let unresolved = std::time::Duration::from_secs(limits::DNS_RETRY_S);
+        let unresolved = Duration::from_secs(limits::DNS_RETRY_S);
         let wait = shared.config.dns_refresh;
         let wait = if current.0.is_empty() { wait.min(unresolved) } else { wait };
         match stopped.recv_timeout(wait) {
@@ -105,10 +123,64 @@ fn refresh(mut resolver: Resolver, shared: &Shared, stopped: &Receiver<()>) {
     }
 }
 
-impl Drop for Refresher {
-    fn drop(&mut self) {
-        drop(self.stop.take());
-        // Not joined: it may be inside getaddrinfo for seconds, and the process is about to end.
-        drop(self.thread.take());
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::sync::atomic::{AtomicUsize, Ordering};
+    use std::time::Instant;
+
+    use crate::flags::{self, Command};
+    use crate::net::upstream::Upstreams;
+    use crate::proxy::balance::Tried;
+    use crate::time::Timestamp;
+
+    fn config(args: &[&str]) -> Config {
+        let argv = ["ringress"].iter().chain(args).map(Into::into);
+        match flags::parse(argv.collect::<Vec<_>>()) {
+            Ok(Command::Serve(config)) => *config,
+            other => panic!("{other:?}"),
+        }
+    }
+
+    fn labels(endpoints: &Endpoints) -> Vec<&str> {
+        endpoints.0.iter().map(|endpoint| &*endpoint.label).collect()
+    }
+
+    #[test]
+    fn addresses_and_names_become_one_list_without_doubles() {
+        let config = config(&["--upstream", "127.0.0.1:1,127.0.0.1:1,app:2,unix:/s"]);
+        let mut resolver = Resolver::new(|_, port| Ok(vec![([10, 0, 0, 2], port).into(), ([10, 0, 0, 1], port).into()]));
+        assert_eq!(labels(&resolver.resolve(&config)), ["127.0.0.1:1", "10.0.0.1:2", "10.0.0.2:2", "unix:/s"]);
+    }
+
+    /// Goal: a changed answer reaches the workers, a failing resolver changes nothing. Method: a scripted
+    /// lookup behind the real refresh thread, seen through a worker's upstreams.
+    #[test]
+    fn a_changed_answer_reaches_the_workers_and_an_outage_does_not() {
+        static ASKED: AtomicUsize = AtomicUsize::new(0);
+        let lookup: Lookup = |_, port| match ASKED.fetch_add(1, Ordering::SeqCst) {
+            0 => Ok(vec![([10, 0, 0, 1], port).into()]),
+            1 | 2 => Err(io::Error::other("no answer")),
+            _ => Ok(vec![([10, 0, 0, 3], port).into()]),
+        };
+        let mut config = config(&["--upstream", "app:80"]);
+        config.dns_refresh = Duration::from_millis(5);
+        let mut resolver = Resolver::new(lookup);
+        let first = resolver.resolve(&config);
+        let shared = Arc::new(Shared::new(config, first, 1, Instant::now()));
+        let upstreams = Upstreams::new(Arc::clone(&shared), 0);
+        let seen = || {
+            let (index, endpoints) = upstreams.pick(Timestamp(0), Tried::default()).unwrap();
+            endpoints.0[index].label.to_string()
+        };
+        assert_eq!(seen(), "10.0.0.1:80");
+        let _refresher = Refresher::start(resolver, Arc::clone(&shared)).unwrap();
+        let deadline = Instant::now() + Duration::from_secs(10);
+        while seen() == "10.0.0.1:80" {
+            assert!(Instant::now() < deadline, "the change never arrived");
+            std::thread::yield_now();
+        }
+        assert_eq!(seen(), "10.0.0.3:80");
+        assert!(ASKED.load(Ordering::SeqCst) >= 4, "the outage was survived, not skipped");
     }
 }

@@ -13,6 +13,7 @@ use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
 use std::time::{Duration, Instant};
 
 use rustix::event::{EventfdFlags, eventfd};
+use rustix::io::Errno;
 use rustix::process::{Resource, getrlimit, setrlimit};
 use signal_hook::consts::{SIGINT, SIGTERM, SIGUSR1};
 use signal_hook::iterator::Signals;
@@ -146,14 +147,28 @@ fn bind_all(config: &Config, workers: usize) -> Result<(Vec<SocketAddr>, Listene
     let mut addresses = Vec::new();
     let mut listeners: Listeners = (0..workers).map(|_| Vec::new()).collect();
     for &address in &config.listen {
-        let (bound, sockets) =
-            listener::bind(address, workers).map_err(|error| StartError::Bind { address, error })?;
+        let (bound, sockets) = match listener::bind(address, workers) {
+            Ok(bound) => bound,
+            Err(error) if is_missing_ipv6(&config.listen, address, &error) => {
+                tracing::warn!("this host has no IPv6: not listening on {address}");
+                continue;
+            }
+            Err(error) => return Err(StartError::Bind { address, error }),
+        };
         addresses.push(bound);
         for (worker, socket) in listeners.iter_mut().zip(sockets) {
             worker.push(socket);
         }
     }
     Ok((addresses, listeners))
+}
+
+/// `--listen :80` means both families; on a host without IPv6 the other one is enough.
+fn is_missing_ipv6(all: &[SocketAddr], address: SocketAddr, error: &std::io::Error) -> bool {
+    let twin = SocketAddr::from((std::net::Ipv4Addr::UNSPECIFIED, address.port()));
+    Errno::from_io_error(error) == Some(Errno::AFNOSUPPORT)
+        && address.ip() == std::net::Ipv6Addr::UNSPECIFIED
+        && all.contains(&twin)
 }
 
 fn watch_signals(events: Sender<Event>) -> Result<(), StartError> {

@@ -26,6 +26,7 @@ use crate::telemetry::metrics::Counter;
 use crate::time::{Phase, Timestamp};
 
 use super::buffers::Outbox;
+use super::fault;
 use super::exchange::{ClientFate, Driver, Facts, write_deadline};
 use super::inbox::{Filled, Inbox};
 use super::shared::{Admission, Lifecycle};
@@ -73,6 +74,8 @@ pub struct Line {
     host: Box<[u8]>,
     target: Box<[u8]>,
     request_id: Box<[u8]>,
+    /// The client that a trusted proxy speaks for.
+    client: Option<SocketAddr>,
     protocol: &'static str,
 }
 
@@ -234,6 +237,7 @@ impl Client {
         let Parsed::Complete(head) = parse_request(bytes, &worker.shared.config.message, &mut fields)? else {
             return Ok(None);
         };
+        fault::provoke(head.target.of(bytes));
         let source = Source { bytes, fields: &fields };
         let id = worker.ids.borrow_mut().next_id();
         let hop = self.hop(worker, &id);
@@ -246,7 +250,7 @@ impl Client {
             version: head.version,
             head: forwarded,
             facts: Facts::new(started, now),
-            line: worker.journal.is_on().then(|| Box::new(Line::of(&head, source, hop))),
+            line: worker.journal.is_on().then(|| Box::new(Line::of(worker, &head, source, hop))),
             answers_itself: forward::answers_itself(&head, source),
         };
         self.inbox.consume(head.bytes, &worker.pool);
@@ -388,7 +392,7 @@ impl Client {
         let upstream = facts.endpoint.as_ref().and_then(|(all, index)| all.0.get(*index));
         worker.journal.record(&AccessRecord {
             unix_us: worker.clock.unix_us(),
-            client: Some(self.peer),
+            client: line.client.or(Some(self.peer)),
             request_id: &line.request_id,
             method: &line.method,
             host: &line.host,
@@ -413,8 +417,10 @@ impl Client {
 }
 
 impl Line {
-    fn of(head: &RequestHead, source: Source<'_>, hop: Hop<'_>) -> Line {
+    fn of(worker: &Worker, head: &RequestHead, source: Source<'_>, hop: Hop<'_>) -> Line {
+        let told = forward::client_behind(source, hop, &worker.shared.config.forwarding.trusted_proxies);
         Line {
+            client: told.map(|ip| SocketAddr::new(ip, 0)),
             method: head.method_span.of(source.bytes).into(),
             host: head.authority.of(source.bytes).into(),
             target: head.target.of(source.bytes).into(),

@@ -4,8 +4,11 @@ use std::cell::RefCell;
 use std::future::poll_fn;
 use std::task::{Poll, Waker};
 
+use std::sync::Arc;
+
 use crate::config::{Config, LogFormat};
 use crate::telemetry::access_log::{AccessRecord, write_json, write_logfmt};
+use crate::telemetry::metrics::{Counter, Shard};
 
 use super::log_sink::LogSink;
 
@@ -14,6 +17,7 @@ use super::log_sink::LogSink;
 pub struct Journal {
     sink: RefCell<Option<LogSink>>,
     flusher: RefCell<Option<Waker>>,
+    metrics: Arc<Shard>,
     format: LogFormat,
     query: bool,
 }
@@ -21,10 +25,11 @@ pub struct Journal {
 impl Journal {
     /// A journal into `sink`.
     #[must_use]
-    pub fn new(sink: Option<LogSink>, config: &Config) -> Journal {
+    pub fn new(sink: Option<LogSink>, config: &Config, metrics: Arc<Shard>) -> Journal {
         Journal {
             sink: RefCell::new(sink),
             flusher: RefCell::new(None),
+            metrics,
             format: config.log_format,
             query: config.log_query,
         }
@@ -45,21 +50,17 @@ impl Journal {
             record.target = record.target.split(|&b| b == b'?').next().unwrap_or_default();
         }
         let first = sink.is_empty();
+        let before = sink.dropped();
         sink.line(|out| match self.format {
             LogFormat::Logfmt => write_logfmt(&record, out),
             LogFormat::Json => write_json(&record, out),
         });
+        self.metrics.add(Counter::LogLinesDropped, sink.dropped() - before);
         if first {
             if let Some(flusher) = self.flusher.borrow().as_ref() {
                 flusher.wake_by_ref();
             }
         }
-    }
-
-    /// Lines lost because the log writer fell behind.
-    #[must_use]
-    pub fn dropped(&self) -> u64 {
-        self.sink.borrow().as_ref().map_or(0, LogSink::dropped)
     }
 
     /// Hands over what has gathered, each time other tasks have had their turn; for ever.
@@ -80,7 +81,9 @@ impl Journal {
 
     fn flush(&self) {
         if let Some(sink) = self.sink.borrow_mut().as_mut() {
+            let before = sink.dropped();
             sink.flush();
+            self.metrics.add(Counter::LogLinesDropped, sink.dropped() - before);
         }
     }
 }

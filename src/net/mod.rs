@@ -13,6 +13,7 @@ pub mod client_h1;
 pub mod clock;
 pub mod connect;
 pub mod exchange;
+pub mod fault;
 pub mod inbox;
 pub mod journal;
 pub mod log_sink;

@@ -7,6 +7,8 @@
 use std::io::Write as _;
 use std::net::IpAddr;
 
+use ipnet::IpNet;
+
 use crate::h1::field::list;
 use crate::h1::{Field, Framing, Known, Method, RequestHead, ResponseHead, Version};
 
@@ -216,6 +218,24 @@ fn forwarding(head: &RequestHead, source: Source<'_>, hop: Hop<'_>, out: &mut Ve
 fn believed<'a>(source: Source<'a>, hop: Hop<'_>, known: Known) -> impl Iterator<Item = &'a [u8]> {
     let trusted = hop.trusted;
     source.values(known).filter(move |value| trusted && !value.is_empty())
+}
+
+/// The client behind trusted proxies: the last address of `X-Forwarded-For` that is not one of theirs. What
+/// stands before it was written by somebody who is not trusted.
+#[must_use]
+pub fn client_behind(source: Source<'_>, hop: Hop<'_>, trusted: &[IpNet]) -> Option<IpAddr> {
+    if !hop.trusted {
+        return None;
+    }
+    let mut client = None;
+    for told in source.values(Known::XForwardedFor).flat_map(list) {
+        let address = std::str::from_utf8(told).ok().and_then(|text| text.parse::<IpAddr>().ok());
+        let proxied = address.is_some_and(|ip| trusted.iter().any(|net| net.contains(&ip)));
+        if !proxied {
+            client = address;
+        }
+    }
+    client
 }
 
 /// RFC 7239 §4: one element for this hop behind those that are believed.

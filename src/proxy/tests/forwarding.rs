@@ -93,6 +93,27 @@ fn what_an_untrusted_client_says_of_earlier_hops_is_replaced() {
 }
 
 #[test]
+fn the_client_behind_trusted_proxies_is_the_last_that_is_not_one() {
+    let trusted = ["10.0.0.0/8".parse().unwrap()];
+    for (told, client) in [
+        ("198.51.100.1", Some("198.51.100.1")),
+        ("203.0.113.9, 198.51.100.1, 10.0.0.3", Some("198.51.100.1")),
+        ("198.51.100.1, junk, 10.0.0.3", None),
+        ("10.0.0.4, 10.0.0.3", None),
+        ("", None),
+    ] {
+        let bytes = format!("GET / HTTP/1.1\r\nHost: h\r\nX-Forwarded-For: {told}\r\n\r\n").into_bytes();
+        let mut fields = Fields::new();
+        let parsed = parse_request(&bytes, &MessageLimits::default(), &mut fields);
+        assert!(matches!(parsed, Ok(Parsed::Complete(_))));
+        let source = Source { bytes: &bytes, fields: &fields };
+        let found = |trusts| forward::client_behind(source, Hop { trusted: trusts, ..HOP }, &trusted);
+        assert_eq!(found(true), client.map(|ip| ip.parse().unwrap()), "{told}");
+        assert_eq!(found(false), None, "an untrusted peer's word");
+    }
+}
+
+#[test]
 fn rfc_7239_names_the_hop() {
     let head = ["GET / HTTP/1.1", "Host: h:8080", "Forwarded: for=a"];
     let got = forward(&head, Hop { forwarded: true, trusted: true, ..HOP });

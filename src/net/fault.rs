@@ -1,0 +1,28 @@
+//! Faults on demand, in debug builds only: how a test shows that a panic costs one connection, and that a
+//! dead worker stops the process.
+//!
+//! With `RINGRESS_FAULTS=on`, a request for [`PANIC`] panics in its connection and one for [`DIE`] panics in
+//! the worker. Release builds have neither.
+
+/// Target of a request that panics in its connection.
+pub const PANIC: &[u8] = b"/.fault/panic";
+/// Target of a request that kills its worker.
+pub const DIE: &[u8] = b"/.fault/die";
+
+/// Provokes what `target` asks for.
+#[cfg(debug_assertions)]
+#[expect(clippy::panic, reason = "it is the purpose")]
+pub fn provoke(target: &[u8]) {
+    static ON: std::sync::LazyLock<bool> =
+        std::sync::LazyLock::new(|| std::env::var_os("RINGRESS_FAULTS").is_some_and(|value| value == "on"));
+    if target == PANIC && *ON {
+        panic!("provoked");
+    }
+    if target == DIE && *ON {
+        monoio::spawn(async { panic!("provoked") });
+    }
+}
+
+/// Nothing: this is a release build.
+#[cfg(not(debug_assertions))]
+pub fn provoke(_target: &[u8]) {}
