@@ -28,3 +28,4 @@ pub mod persistence;
 mod scan;
 mod summary;
 mod target;
+mod trailers;
