@@ -22,10 +22,16 @@ mod diagnose;
 pub mod error;
 pub mod field;
 pub mod framing;
+pub mod fuzz;
 pub mod head;
 mod method;
 pub mod persistence;
+mod reference;
 mod scan;
 mod summary;
 mod target;
+#[cfg(test)]
+mod tests;
 mod trailers;
+#[cfg(test)]
+mod vectors;
