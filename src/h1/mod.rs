@@ -2,20 +2,36 @@
 //!
 //! ```text
 //!  bytes -> HeadScan -> head::parse_request / parse_response -> RequestHead / ResponseHead (spans, no copies)
-//!                                   |                                |
-//!                                 field (strict checks)          framing::{request, response} -> Framing
-//!                                                                    |
-//!  bytes -> body::BodyDecoder (Length, Chunked, UntilClose) -> payload, in place
+//!                         |
+//!                         +- httparse, and when it refuses: diagnose (cold: which rule broke)
+//!                         +- summary: one pass over the fields (field::Known)
+//!                         +- framing: Framing; persistence: does the connection survive
+//!                         +- target: forms of the target; authority: it and Host
+//!
+//!  bytes -> body::BodyDecoder (Length, chunked, UntilClose) -> payload, in place
 //!           body::BodyEncoder (Length, Chunked, UntilClose) -> prefix + payload + suffix
 //! ```
 //!
 //! Framing is the security boundary of a proxy: two parsers that disagree on where a message ends let one
 //! client speak in another's name. So nothing ambiguous is repaired here: it is refused.
 
+mod authority;
 pub mod body;
 pub mod chunked;
+mod diagnose;
 pub mod error;
 pub mod field;
 pub mod framing;
+pub mod fuzz;
 pub mod head;
+mod method;
 pub mod persistence;
+mod reference;
+mod scan;
+mod summary;
+mod target;
+#[cfg(test)]
+mod tests;
+mod trailers;
+#[cfg(test)]
+mod vectors;
