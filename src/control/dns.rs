@@ -149,8 +149,12 @@ mod tests {
     #[test]
     fn addresses_and_names_become_one_list_without_doubles() {
         let config = config(&["--upstream", "127.0.0.1:1,127.0.0.1:1,app:2,unix:/s"]);
-        let mut resolver = Resolver::new(|_, port| Ok(vec![([10, 0, 0, 2], port).into(), ([10, 0, 0, 1], port).into()]));
-        assert_eq!(labels(&resolver.resolve(&config)), ["127.0.0.1:1", "10.0.0.1:2", "10.0.0.2:2", "unix:/s"]);
+        let mut resolver =
+            Resolver::new(|_, port| Ok(vec![([10, 0, 0, 2], port).into(), ([10, 0, 0, 1], port).into()]));
+        assert_eq!(
+            labels(&resolver.resolve(&config)),
+            ["127.0.0.1:1", "10.0.0.1:2", "10.0.0.2:2", "unix:/s"]
+        );
     }
 
     /// Goal: a changed answer reaches the workers, a failing resolver changes nothing. Method: a scripted

@@ -67,8 +67,7 @@ pub fn run(mut config: Config) -> Result<(), StartError> {
     let mut resolver = Resolver::default();
     let endpoints = resolver.resolve(&config);
     let (addresses, listeners) = bind_all(&config, workers.len())?;
-    let (log, sinks) =
-        LogWriter::start(&config.access_log, workers.len()).map_err(StartError::AccessLog)?;
+    let (log, sinks) = LogWriter::start(&config.access_log, workers.len()).map_err(StartError::AccessLog)?;
     let shared = Arc::new(Shared::new(config, endpoints, connections_max, Instant::now()));
     let refresher = Refresher::start(resolver, Arc::clone(&shared))
         .map_err(|error| StartError::System { what: "the resolver thread", error })?;
@@ -118,7 +117,7 @@ fn cores(config: &Config) -> Vec<Option<core_affinity::CoreId>> {
 fn descriptors(config: &Config, workers: usize) -> Result<usize, StartError> {
     let mut limit = getrlimit(Resource::Nofile);
     limit.current = limit.maximum;
-    let _ = setrlimit(Resource::Nofile, limit.clone()); // never fails: soft to hard is always allowed
+    let _ = setrlimit(Resource::Nofile, limit); // never fails: soft to hard is always allowed
     let limit = getrlimit(Resource::Nofile).current.unwrap_or(u64::MAX);
     let per_worker = 4 + 2 * config.listen.len();
     let reserved = limits::DESCRIPTORS_RESERVED + workers * per_worker;
@@ -236,10 +235,10 @@ fn announce(config: &Config, addresses: &[SocketAddr]) {
     for address in addresses {
         tracing::info!("ringress listening on {address}");
     }
-    if config.demo {
-        if let Some(address) = addresses.first() {
-            crate::demo::print_banner(*address);
-        }
+    if config.demo
+        && let Some(address) = addresses.first()
+    {
+        crate::demo::print_banner(*address);
     }
 }
 

@@ -51,7 +51,9 @@ pub enum StartError {
         error: io::Error,
     },
     /// A worker ended while the server was running.
-    #[error("worker {index} died ({reason}); stopping, because its share of the clients would be left unserved")]
+    #[error(
+        "worker {index} died ({reason}); stopping, because its share of the clients would be left unserved"
+    )]
     WorkerDied {
         /// Number of the worker.
         index: usize,

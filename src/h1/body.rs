@@ -200,11 +200,17 @@ impl BodyEncoder {
 /// Bytes of [`Prefix`]: 16 digits and CRLF.
 const PREFIX_BYTES: usize = 18;
 
-/// A few bytes that go before a payload, held in place.
+/// A few bytes that go before a payload, held in place; none by default.
 #[derive(Clone, Copy, Debug)]
 pub struct Prefix {
     bytes: [u8; PREFIX_BYTES],
     start: u8,
+}
+
+impl Default for Prefix {
+    fn default() -> Self {
+        Prefix::EMPTY
+    }
 }
 
 impl Prefix {

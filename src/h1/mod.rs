@@ -35,3 +35,9 @@ mod tests;
 mod trailers;
 #[cfg(test)]
 mod vectors;
+
+pub use body::{BodyDecoder, BodyEncoder, Decoded};
+pub use error::HeadError;
+pub use field::{Field, Fields, Known, Span};
+pub use framing::Framing;
+pub use head::{HeadScan, Method, RequestHead, ResponseHead, Version};

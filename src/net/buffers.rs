@@ -73,7 +73,8 @@ impl Outbox {
         let mut used = 0;
         let mut all = 0;
         let pending = self.buf.get(self.sent..).unwrap_or_default();
-        for bytes in std::iter::once(pending).chain(slices.iter().copied()).filter(|bytes| !bytes.is_empty()) {
+        for bytes in std::iter::once(pending).chain(slices.iter().copied()).filter(|bytes| !bytes.is_empty())
+        {
             if let Some(slot) = iov.get_mut(used) {
                 *slot = IoSlice::new(bytes);
                 used += 1;

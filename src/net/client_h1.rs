@@ -26,8 +26,8 @@ use crate::telemetry::metrics::Counter;
 use crate::time::{Phase, Timestamp};
 
 use super::buffers::Outbox;
-use super::fault;
 use super::exchange::{ClientFate, Driver, Facts, write_deadline};
+use super::fault;
 use super::inbox::{Filled, Inbox};
 use super::shared::{Admission, Lifecycle};
 use super::timer::Timer;
@@ -130,12 +130,18 @@ impl Client {
                     Ok(Some(incoming)) => return Next::Request(Box::new(incoming)),
                     Ok(None) => {}
                     Err(error) => {
-                        return Next::Refused(Failure::BadRequest(error), Facts::new(started, worker.clock.now()));
+                        return Next::Refused(
+                            Failure::BadRequest(error),
+                            Facts::new(started, worker.clock.now()),
+                        );
                     }
                 }
             }
             let deadline = self.head_deadline(worker, idle_since, started);
-            if started.is_none() && worker.shared.lifecycle() != Lifecycle::Running && !self.transport.is_readable() {
+            if started.is_none()
+                && worker.shared.lifecycle() != Lifecycle::Running
+                && !self.transport.is_readable()
+            {
                 return Next::Closed;
             }
             let waited = poll_fn(|cx| self.poll_request(worker, started.is_none(), deadline, cx)).await;
@@ -202,11 +208,11 @@ impl Client {
             return Poll::Ready(Failure::Timeout(Phase::Drain));
         }
         let at = deadline.map_or(Timestamp::NEVER, |deadline| deadline.at);
-        if let Some(Deadline { at, phase }) = deadline {
-            if worker.clock.now() >= at {
-                worker.metrics.add(Counter::timeout(phase), 1);
-                return Poll::Ready(Failure::Timeout(phase));
-            }
+        if let Some(Deadline { at, phase }) = deadline
+            && worker.clock.now() >= at
+        {
+            worker.metrics.add(Counter::timeout(phase), 1);
+            return Poll::Ready(Failure::Timeout(phase));
         }
         self.timer.arm(at, cx);
         Poll::Pending
@@ -312,7 +318,11 @@ impl Client {
         } else {
             let mut out = Outbox::default();
             worker.clock.with_http_date(|date| {
-                respond::failure(failure, circumstances(worker, Version::Http11, date), out.stage(&worker.pool));
+                respond::failure(
+                    failure,
+                    circumstances(worker, Version::Http11, date),
+                    out.stage(&worker.pool),
+                );
             });
             match self.flush(worker, out).await {
                 Ok(()) => ClientFate::Linger,
@@ -460,7 +470,9 @@ fn count(worker: &Worker, facts: &Facts) {
     match facts.failure {
         None => {}
         Some(Failure::ClientGone) => worker.metrics.add(Counter::ClientAborts, 1),
-        Some(Failure::BadRequestBody(_) | Failure::BodyTooLarge) => worker.metrics.add(Counter::BodiesRefused, 1),
+        Some(Failure::BadRequestBody(_) | Failure::BodyTooLarge) => {
+            worker.metrics.add(Counter::BodiesRefused, 1)
+        }
         Some(_) if facts.responded.is_some() => worker.metrics.add(Counter::ExchangesCut, 1),
         Some(_) => {}
     }

@@ -57,9 +57,9 @@ pub fn failure(error: &io::Error) -> Failure {
         Some(Errno::CONNREFUSED | Errno::CONNRESET) => Failure::ConnectRefused,
         Some(Errno::TIMEDOUT) => Failure::Timeout(Phase::Connect),
         // EAGAIN: the backlog of a Unix socket is full; EADDRNOTAVAIL: no local port is left.
-        Some(Errno::MFILE | Errno::NFILE | Errno::NOBUFS | Errno::NOMEM | Errno::ADDRNOTAVAIL | Errno::AGAIN) => {
-            Failure::Exhausted
-        }
+        Some(
+            Errno::MFILE | Errno::NFILE | Errno::NOBUFS | Errno::NOMEM | Errno::ADDRNOTAVAIL | Errno::AGAIN,
+        ) => Failure::Exhausted,
         _ => Failure::Unreachable,
     }
 }

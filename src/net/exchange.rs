@@ -250,13 +250,14 @@ impl<'a> Driver<'a> {
                 self.facts.retries = self.facts.retries.saturating_add(1);
             }
             self.facts.endpoint = Some((Rc::clone(&endpoints), index));
-            if pooled {
-                if let Some(upstream) = poll_fn(|cx| Poll::Ready(self.worker.upstreams.take(index, now, cx))).await {
-                    self.worker.metrics.add(Counter::UpstreamReuses, 1);
-                    self.facts.reused = true;
-                    self.exchange.connected(now);
-                    return Ok(upstream);
-                }
+            if pooled
+                && let Some(upstream) =
+                    poll_fn(|cx| Poll::Ready(self.worker.upstreams.take(index, now, cx))).await
+            {
+                self.worker.metrics.add(Counter::UpstreamReuses, 1);
+                self.facts.reused = true;
+                self.exchange.connected(now);
+                return Ok(upstream);
             }
             match self.connect(index, endpoints, now).await {
                 Ok(upstream) => return Ok(upstream),
@@ -271,7 +272,12 @@ impl<'a> Driver<'a> {
         Err(last)
     }
 
-    async fn connect(&mut self, index: usize, endpoints: Rc<Endpoints>, began: Timestamp) -> Result<Upstream, Failure> {
+    async fn connect(
+        &mut self,
+        index: usize,
+        endpoints: Rc<Endpoints>,
+        began: Timestamp,
+    ) -> Result<Upstream, Failure> {
         self.exchange.connecting(began);
         self.facts.reused = false;
         let endpoint = endpoints.0.get(index).ok_or(Failure::NameUnresolved)?;
@@ -285,7 +291,11 @@ impl<'a> Driver<'a> {
                         if transport.poll_writable(cx).is_ready() {
                             return Poll::Ready(Ok(true));
                         }
-                        if self.poll_client(cx) { Poll::Ready(Ok(false)) } else { self.poll_deadline(cx).map_ok(|()| false) }
+                        if self.poll_client(cx) {
+                            Poll::Ready(Ok(false))
+                        } else {
+                            self.poll_deadline(cx).map_ok(|()| false)
+                        }
                     })
                     .await?;
                     if connected {
@@ -335,7 +345,8 @@ impl<'a> Driver<'a> {
     async fn conclude(&mut self, failure: Failure) -> ClientFate {
         self.facts.failure = Some(failure);
         if failure == Failure::ClientGone {
-            self.facts.status = if self.exchange.is_responding() { self.facts.status } else { failure.status(0) };
+            self.facts.status =
+                if self.exchange.is_responding() { self.facts.status } else { failure.status(0) };
             return ClientFate::Close;
         }
         if self.exchange.is_responding() {
@@ -389,7 +400,8 @@ impl<'a> Driver<'a> {
             let unsent = |outbox: &Outbox| outbox.unsent() as u64;
             self.facts.bytes_in = self.exchange.upload().payload().saturating_sub(unsent(&self.to_origin));
             if self.exchange.is_responding() {
-                self.facts.bytes_out = self.exchange.download().payload().saturating_sub(unsent(&self.to_client));
+                self.facts.bytes_out =
+                    self.exchange.download().payload().saturating_sub(unsent(&self.to_client));
             }
         }
         self.worker.metrics.add(Counter::BytesIn, self.facts.bytes_in);

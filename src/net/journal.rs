@@ -56,10 +56,8 @@ impl Journal {
             LogFormat::Json => write_json(&record, out),
         });
         self.metrics.add(Counter::LogLinesDropped, sink.dropped() - before);
-        if first {
-            if let Some(flusher) = self.flusher.borrow().as_ref() {
-                flusher.wake_by_ref();
-            }
+        if first && let Some(flusher) = self.flusher.borrow().as_ref() {
+            flusher.wake_by_ref();
         }
     }
 

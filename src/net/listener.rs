@@ -43,7 +43,8 @@ pub fn bind(address: SocketAddr, workers: usize) -> io::Result<(SocketAddr, Vec<
 }
 
 fn socket(address: SocketAddr, share: bool) -> io::Result<Socket> {
-    let socket = Socket::new(Domain::for_address(address), Type::STREAM.nonblocking().cloexec(), Some(Protocol::TCP))?;
+    let socket =
+        Socket::new(Domain::for_address(address), Type::STREAM.nonblocking().cloexec(), Some(Protocol::TCP))?;
     if address.is_ipv6() {
         // `[::]:80` beside `0.0.0.0:80` are two listeners, not one that shadows the other.
         socket.set_only_v6(true)?;
@@ -126,8 +127,9 @@ fn accept_batch(worker: &Rc<Worker>, listener: &TcpListener) -> Batch {
         let Some(admission) = worker.shared.admit() else { return Batch::Full };
         match accept_one(listener) {
             Accepted::Connection(stream, peer) => match Transport::tcp(stream) {
-                Ok(transport) => worker
-                    .spawn_connection(client_h1::serve(Rc::clone(worker), transport, peer, admission)),
+                Ok(transport) => {
+                    worker.spawn_connection(client_h1::serve(Rc::clone(worker), transport, peer, admission))
+                }
                 Err(error) => return Batch::Starved(error),
             },
             Accepted::Gone => {}

@@ -10,8 +10,8 @@
 
 use std::time::Duration;
 
-use crate::h1::head::{Parsed, parse_response};
 use crate::h1::ResponseHead;
+use crate::h1::head::{Parsed, parse_response};
 use crate::limits;
 use crate::proxy::error::Failure;
 use crate::proxy::exchange::{Response, Verdict};
@@ -97,7 +97,12 @@ impl Driver<'_> {
     }
 
     /// Passes request bytes on; the head goes with the first of them.
-    fn upload(&mut self, bytes: &mut [u8], upstream: &mut Upstream, now: Timestamp) -> Result<usize, Failure> {
+    fn upload(
+        &mut self,
+        bytes: &mut [u8],
+        upstream: &mut Upstream,
+        now: Timestamp,
+    ) -> Result<usize, Failure> {
         let pool = &self.worker.pool;
         if !std::mem::replace(&mut self.head_sent, true) {
             self.to_origin.stage(pool).extend_from_slice(&self.head);
@@ -229,7 +234,8 @@ impl Driver<'_> {
         }
         let config = &self.worker.shared.config;
         let mut fields = self.worker.fields.borrow_mut();
-        let parsed = parse_response(bytes, &config.message, self.method, &mut fields).map_err(Failure::BadResponse)?;
+        let parsed =
+            parse_response(bytes, &config.message, self.method, &mut fields).map_err(Failure::BadResponse)?;
         let Parsed::Complete(head) = parsed else { return Ok(None) };
         let draining = self.worker.shared.lifecycle() != Lifecycle::Running;
         let response = Response { status: head.status, framing: head.framing, persistent: head.persistent };
@@ -260,7 +266,9 @@ impl Driver<'_> {
         if head.has_date {
             forward::response(head, source, reply, out);
         } else {
-            self.worker.clock.with_http_date(|date| forward::response(head, source, Reply { date, ..reply }, out));
+            self.worker
+                .clock
+                .with_http_date(|date| forward::response(head, source, Reply { date, ..reply }, out));
         }
     }
 

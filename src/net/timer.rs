@@ -31,7 +31,12 @@ impl Timers {
     #[must_use]
     pub fn new(clock: Rc<Clock>) -> Rc<Timers> {
         let wheel = RefCell::new(Wheel::new(clock.now()));
-        Rc::new(Timers { clock, wheel, driver_wakes_at: Cell::new(Timestamp::NEVER), driver: RefCell::new(None) })
+        Rc::new(Timers {
+            clock,
+            wheel,
+            driver_wakes_at: Cell::new(Timestamp::NEVER),
+            driver: RefCell::new(None),
+        })
     }
 
     /// An entry of the wheel, unarmed.
@@ -92,10 +97,10 @@ impl Timer {
     /// Wakes the polling task at `deadline` or soon after. A deadline that only moves later costs one store.
     pub fn arm(&mut self, deadline: Timestamp, cx: &Context<'_>) {
         let mut wheel = self.timers.wheel.borrow_mut();
-        if let Some(waker) = wheel.get_mut(self.id) {
-            if waker.as_ref().is_none_or(|waker| !waker.will_wake(cx.waker())) {
-                *waker = Some(cx.waker().clone());
-            }
+        if let Some(waker) = wheel.get_mut(self.id)
+            && waker.as_ref().is_none_or(|waker| !waker.will_wake(cx.waker()))
+        {
+            *waker = Some(cx.waker().clone());
         }
         wheel.set(self.id, deadline);
         drop(wheel);

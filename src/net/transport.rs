@@ -13,8 +13,8 @@
 
 use std::cell::Cell;
 use std::convert::Infallible;
-use std::future::poll_fn;
 use std::future::Future;
+use std::future::poll_fn;
 use std::io::{self, IoSlice};
 use std::net::TcpStream as StdTcpStream;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd};

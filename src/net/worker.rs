@@ -109,10 +109,10 @@ fn build(builder: io_uring::Builder) -> io::Result<Runtime<TimeDriver<IoUringDri
 /// # Errors
 /// The ring cannot be made.
 pub fn run(setup: Setup) -> io::Result<()> {
-    if let Some(core) = setup.core {
-        if !core_affinity::set_for_current(core) {
-            tracing::warn!(worker = setup.index, core = core.id, "cannot pin to this core; running unpinned");
-        }
+    if let Some(core) = setup.core
+        && !core_affinity::set_for_current(core)
+    {
+        tracing::warn!(worker = setup.index, core = core.id, "cannot pin to this core; running unpinned");
     }
     runtime()?.block_on(serve(setup))
 }
@@ -216,10 +216,10 @@ impl std::ops::Deref for Hold {
 impl Drop for Hold {
     fn drop(&mut self) {
         self.0.held.set(self.0.held.get().saturating_sub(1));
-        if self.0.held.get() == 0 {
-            if let Some(waiter) = self.0.released.borrow().as_ref() {
-                waiter.wake_by_ref();
-            }
+        if self.0.held.get() == 0
+            && let Some(waiter) = self.0.released.borrow().as_ref()
+        {
+            waiter.wake_by_ref();
         }
     }
 }

@@ -60,11 +60,14 @@ impl Failure {
     #[must_use]
     pub const fn side(self) -> Side {
         match self {
-            Failure::BadRequest(_) | Failure::BadRequestBody(_) | Failure::BodyTooLarge | Failure::ClientGone => {
-                Side::Client
-            }
+            Failure::BadRequest(_)
+            | Failure::BadRequestBody(_)
+            | Failure::BodyTooLarge
+            | Failure::ClientGone => Side::Client,
             Failure::Timeout(phase) => match phase {
-                Phase::Handshake | Phase::Header | Phase::Body | Phase::Write | Phase::KeepAlive => Side::Client,
+                Phase::Handshake | Phase::Header | Phase::Body | Phase::Write | Phase::KeepAlive => {
+                    Side::Client
+                }
                 Phase::Connect | Phase::Request | Phase::StreamIdle | Phase::Tunnel => Side::Upstream,
                 Phase::RequestDeadline | Phase::Drain => Side::Proxy,
             },
@@ -93,9 +96,11 @@ impl Failure {
             Failure::ClientGone => 499,
             Failure::Timeout(phase) => match phase {
                 Phase::Handshake | Phase::Header | Phase::Body | Phase::Write | Phase::KeepAlive => 408,
-                Phase::Connect | Phase::Request | Phase::StreamIdle | Phase::Tunnel | Phase::RequestDeadline => {
-                    timeout_status
-                }
+                Phase::Connect
+                | Phase::Request
+                | Phase::StreamIdle
+                | Phase::Tunnel
+                | Phase::RequestDeadline => timeout_status,
                 Phase::Drain => 503,
             },
             Failure::ConnectRefused
@@ -116,9 +121,10 @@ impl Failure {
     #[must_use]
     pub const fn error_type(self) -> &'static str {
         match self {
-            Failure::BadRequest(_) | Failure::BadRequestBody(_) | Failure::BodyTooLarge | Failure::ClientGone => {
-                "http_request_error"
-            }
+            Failure::BadRequest(_)
+            | Failure::BadRequestBody(_)
+            | Failure::BodyTooLarge
+            | Failure::ClientGone => "http_request_error",
             Failure::Timeout(phase) => match phase {
                 Phase::Handshake | Phase::Header | Phase::Body | Phase::KeepAlive => "http_request_error",
                 Phase::Connect => "connection_timeout",
@@ -137,7 +143,9 @@ impl Failure {
             }
             Failure::BadResponse(HeadError::UnknownTransferCoding) => "http_response_transfer_coding",
             Failure::BadResponse(_) | Failure::InterimFlood => "http_protocol_error",
-            Failure::BadResponseBody(BodyError::Truncated) | Failure::ResponseCut => "http_response_incomplete",
+            Failure::BadResponseBody(BodyError::Truncated) | Failure::ResponseCut => {
+                "http_response_incomplete"
+            }
             Failure::BadResponseBody(BodyError::TrailerTooLarge) => "http_response_trailer_section_size",
             Failure::BadResponseBody(_) => "http_protocol_error",
             Failure::UpgradeUnasked => "http_upgrade_failed",

@@ -115,7 +115,12 @@ pub struct Exchange {
 impl Exchange {
     /// An exchange whose request began to arrive at `started` and whose head is complete `now`.
     #[must_use]
-    pub fn new(request: Request, body_bytes_max: Option<u64>, started: Timestamp, now: Timestamp) -> Exchange {
+    pub fn new(
+        request: Request,
+        body_bytes_max: Option<u64>,
+        started: Timestamp,
+        now: Timestamp,
+    ) -> Exchange {
         let upload = Flow::new(request.framing, Outgoing::Same);
         Exchange {
             holding_back: request.expects_continue && !upload.is_received(),
@@ -310,7 +315,8 @@ impl Exchange {
             method: self.request.method,
             reused,
             response_begun: self.response_begun,
-            body_touched: self.upload.payload() > 0 || !matches!(self.request.framing, Framing::None | Framing::Length(0)),
+            body_touched: self.upload.payload() > 0
+                || !matches!(self.request.framing, Framing::None | Framing::Length(0)),
             repeated: self.repeated,
         }
         .may_repeat()
@@ -335,7 +341,8 @@ impl Exchange {
     /// | responding, nothing unsent | origin | stream-idle | the same, uploaded bytes included |
     #[must_use]
     pub fn deadline(&self, timeouts: &Timeouts) -> Option<Deadline> {
-        let whole = Deadline { at: self.started.after(timeouts.request_deadline), phase: Phase::RequestDeadline };
+        let whole =
+            Deadline { at: self.started.after(timeouts.request_deadline), phase: Phase::RequestDeadline };
         let phase = self.phase_deadline(timeouts);
         let first = if whole.at <= phase.at { whole } else { phase };
         (first.at != Timestamp::NEVER).then_some(first)

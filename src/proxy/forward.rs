@@ -70,7 +70,8 @@ pub fn request(head: &RequestHead, source: Source<'_>, hop: Hop<'_>, out: &mut V
         let value = field.value.of(source.bytes);
         let keep = match field.known {
             Known::Other | Known::Accept | Known::Date | Known::ProxyStatus => {
-                (hop.allow_underscores || !name.contains(&b'_')) && !(nominates && source.connection_names(name))
+                (hop.allow_underscores || !name.contains(&b'_'))
+                    && !(nominates && source.connection_names(name))
             }
             Known::Trailer | Known::Via => true,
             Known::Expect => head.version == Version::Http11, // RFC 9110 §10.1.1: ignored from HTTP/1.0
@@ -115,10 +116,9 @@ fn request_line(head: &RequestHead, source: Source<'_>, out: &mut Vec<u8>) {
 /// `Connection`, `Upgrade` and `TE` for the next hop. `TE: trailers` is the client's word that trailers
 /// reach somebody who wants them (RFC 9110 §10.1.4; gRPC origins insist on it).
 fn request_connection(head: &RequestHead, source: Source<'_>, out: &mut Vec<u8>) {
-    let trailers = source
-        .values(Known::Te)
-        .flat_map(list)
-        .any(|token| token.split(|&b| b == b';').next().is_some_and(|t| t.trim_ascii().eq_ignore_ascii_case(b"trailers")));
+    let trailers = source.values(Known::Te).flat_map(list).any(|token| {
+        token.split(|&b| b == b';').next().is_some_and(|t| t.trim_ascii().eq_ignore_ascii_case(b"trailers"))
+    });
     match (head.upgrade, trailers) {
         (true, true) => line(out, b"Connection", b"upgrade, TE"),
         (true, false) => line(out, b"Connection", b"upgrade"),
@@ -136,7 +136,8 @@ fn request_connection(head: &RequestHead, source: Source<'_>, out: &mut Vec<u8>)
 /// The protocols offered, without `h2c`: an origin that accepted it would speak HTTP/2 past every check.
 fn upgrade(source: Source<'_>, out: &mut Vec<u8>) {
     out.extend_from_slice(b"Upgrade: ");
-    let tokens = source.values(Known::Upgrade).flat_map(list).filter(|token| !token.eq_ignore_ascii_case(b"h2c"));
+    let tokens =
+        source.values(Known::Upgrade).flat_map(list).filter(|token| !token.eq_ignore_ascii_case(b"h2c"));
     for (i, token) in tokens.enumerate() {
         if i > 0 {
             out.extend_from_slice(b", ");
@@ -177,10 +178,14 @@ fn decimal(value: &[u8]) -> Option<u64> {
 }
 
 fn via(received: Version, out: &mut Vec<u8>) {
-    line(out, b"Via", match received {
-        Version::Http10 => b"1.0 ringress",
-        Version::Http11 => b"1.1 ringress",
-    });
+    line(
+        out,
+        b"Via",
+        match received {
+            Version::Http10 => b"1.0 ringress",
+            Version::Http11 => b"1.1 ringress",
+        },
+    );
 }
 
 /// The identifier of the exchange: the request's own when its sender is trusted, else the one made for it.
@@ -281,7 +286,9 @@ pub fn response(head: &ResponseHead, source: Source<'_>, reply: Reply<'_>, out: 
         line(out, b"Date", reply.date);
     }
     match (reply.outgoing, head.framing) {
-        (Outgoing::Chunked, _) | (Outgoing::Same, Framing::Chunked) => line(out, b"Transfer-Encoding", b"chunked"),
+        (Outgoing::Chunked, _) | (Outgoing::Same, Framing::Chunked) => {
+            line(out, b"Transfer-Encoding", b"chunked")
+        }
         (Outgoing::Same, Framing::Length(n)) => number_line(out, b"Content-Length", n),
         (Outgoing::Same, Framing::None) => bodiless_length(head, source, reply, out),
         (Outgoing::Same, Framing::UntilClose) | (Outgoing::UntilClose, _) => {}
@@ -296,10 +303,10 @@ pub fn response(head: &ResponseHead, source: Source<'_>, reply: Reply<'_>, out: 
 
 /// The length that a response to HEAD, or a 304, *would* have (RFC 9110 §8.6); never on a 204.
 fn bodiless_length(head: &ResponseHead, source: Source<'_>, reply: Reply<'_>, out: &mut Vec<u8>) {
-    if reply.method == Method::Head || head.status == 304 {
-        if let Some(length) = source.values(Known::ContentLength).next() {
-            line(out, b"Content-Length", length);
-        }
+    if (reply.method == Method::Head || head.status == 304)
+        && let Some(length) = source.values(Known::ContentLength).next()
+    {
+        line(out, b"Content-Length", length);
     }
 }
 

@@ -34,8 +34,13 @@ impl Attempt {
 mod tests {
     use super::*;
 
-    const STALE: Attempt =
-        Attempt { method: Method::Get, reused: true, response_begun: false, body_touched: false, repeated: false };
+    const STALE: Attempt = Attempt {
+        method: Method::Get,
+        reused: true,
+        response_begun: false,
+        body_touched: false,
+        repeated: false,
+    };
 
     /// Goal: each condition is necessary. Method: the one case that repeats, then each condition broken alone.
     #[test]

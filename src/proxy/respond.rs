@@ -45,9 +45,10 @@ pub fn accepts_json(accept: &[u8]) -> bool {
 fn weight(parameter: &[u8]) -> Option<u32> {
     let value = parameter.strip_prefix(b"q=").or_else(|| parameter.strip_prefix(b"Q="))?;
     let value: f32 = std::str::from_utf8(value).ok()?.parse().ok()?;
-    [1000, 0].into_iter().find(|&bound| value == bound as f32 / 1000.0).or_else(|| {
-        (1..1000).rev().find(|&thousandths| value >= thousandths as f32 / 1000.0)
-    })
+    [1000, 0]
+        .into_iter()
+        .find(|&bound| value == bound as f32 / 1000.0)
+        .or_else(|| (1..1000).rev().find(|&thousandths| value >= thousandths as f32 / 1000.0))
 }
 
 /// Whether the head of a forwarded request asks for JSON.

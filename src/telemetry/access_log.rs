@@ -457,7 +457,8 @@ mod tests {
                 let (reused, tunnel) = (flag, !flag);
                 let numbers = AccessRecord { unix_us, status, retries, bytes_in, bytes_out, ..nothing() };
                 let times = AccessRecord { duration, header, connect, first_byte, ..numbers };
-                let record = AccessRecord { client, error, detail: error, phase: error, reused, tunnel, ..times };
+                let record =
+                    AccessRecord { client, error, detail: error, phase: error, reused, tunnel, ..times };
                 Owned { texts, upstream, record }
             },
         )

@@ -36,10 +36,17 @@ fn lines(out: Vec<u8>) -> Vec<String> {
     text.split("\r\n").map(str::to_owned).collect()
 }
 
-fn relay(head: &[&str], method: Method, version: Version, outgoing: Outgoing, keep_alive: bool) -> Vec<String> {
+fn relay(
+    head: &[&str],
+    method: Method,
+    version: Version,
+    outgoing: Outgoing,
+    keep_alive: bool,
+) -> Vec<String> {
     let bytes = format!("{}\r\n\r\n", head.join("\r\n")).into_bytes();
     let mut fields = Fields::new();
-    let Ok(Parsed::Complete(head)) = parse_response(&bytes, &MessageLimits::default(), method, &mut fields) else {
+    let Ok(Parsed::Complete(head)) = parse_response(&bytes, &MessageLimits::default(), method, &mut fields)
+    else {
         panic!("not a complete head: {head:?}");
     };
     let reply = Reply { version, method, outgoing, keep_alive, date: b"now" };
@@ -79,7 +86,11 @@ fn what_an_untrusted_client_says_of_earlier_hops_is_replaced() {
     ];
     let untrusted = forward(&told, HOP);
     assert!(untrusted.contains(&"X-Forwarded-For: 192.0.2.7".into()), "{untrusted:?}");
-    assert!(!untrusted.iter().any(|line| line.contains("evil") || line.contains("theirs") || line.contains("198.51")));
+    assert!(
+        !untrusted
+            .iter()
+            .any(|line| line.contains("evil") || line.contains("theirs") || line.contains("198.51"))
+    );
     let trusted = forward(&told, Hop { trusted: true, ..HOP });
     for kept in [
         "X-Forwarded-For: 198.51.100.1, 192.0.2.7",
@@ -149,14 +160,32 @@ fn hop_by_hop_fields_and_what_connection_names_stay_behind() {
 #[test]
 fn te_trailers_and_upgrade_are_said_anew() {
     let got = forward(
-        &["GET / HTTP/1.1", "Host: h", "Connection: Upgrade, TE", "Upgrade: h2c, websocket", "TE: gzip, trailers"],
+        &[
+            "GET / HTTP/1.1",
+            "Host: h",
+            "Connection: Upgrade, TE",
+            "Upgrade: h2c, websocket",
+            "TE: gzip, trailers",
+        ],
         HOP,
     );
     for line in ["Connection: upgrade, TE", "Upgrade: websocket", "TE: trailers"] {
         assert!(got.contains(&line.into()), "{line} in {got:?}");
     }
-    let lone = forward(&["GET / HTTP/1.1", "Host: h", "Connection: upgrade, http2-settings", "Upgrade: h2c", "HTTP2-Settings: x"], HOP);
-    assert!(!lone.iter().any(|line| line.to_lowercase().contains("h2c") || line.starts_with("Connection")), "{lone:?}");
+    let lone = forward(
+        &[
+            "GET / HTTP/1.1",
+            "Host: h",
+            "Connection: upgrade, http2-settings",
+            "Upgrade: h2c",
+            "HTTP2-Settings: x",
+        ],
+        HOP,
+    );
+    assert!(
+        !lone.iter().any(|line| line.to_lowercase().contains("h2c") || line.starts_with("Connection")),
+        "{lone:?}"
+    );
 }
 
 #[test]
@@ -212,7 +241,10 @@ fn response_framing_follows_the_client() {
 #[test]
 fn a_response_without_a_body_keeps_the_length_it_would_have() {
     let head = ["HTTP/1.1 200 OK", "Date: then", "Content-Length: 5"];
-    assert!(relay(&head, Method::Head, Version::Http11, Outgoing::Same, true).contains(&"Content-Length: 5".into()));
+    assert!(
+        relay(&head, Method::Head, Version::Http11, Outgoing::Same, true)
+            .contains(&"Content-Length: 5".into())
+    );
     let not_modified = ["HTTP/1.1 304 Not Modified", "Date: then", "Content-Length: 5"];
     let got = relay(&not_modified, Method::Get, Version::Http11, Outgoing::Same, true);
     assert!(got.contains(&"Content-Length: 5".into()));

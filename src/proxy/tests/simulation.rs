@@ -26,6 +26,11 @@ impl Rng {
         self.next() % n
     }
 
+    /// At most `n`.
+    fn size(&mut self, n: usize) -> usize {
+        usize::try_from(self.below(n as u64 + 1)).expect("no more than n")
+    }
+
     fn one_in(&mut self, n: u64) -> bool {
         self.below(n) == 0
     }
@@ -41,17 +46,22 @@ struct Script {
 
 impl Script {
     fn random(rng: &mut Rng, response: bool) -> Script {
-        let payload: Vec<u8> = (0..rng.below(200)).map(|i| (i % 251) as u8).collect();
+        let payload: Vec<u8> = (0..=250).cycle().take(rng.size(199)).collect();
         match rng.below(if response { 4 } else { 3 }) {
             0 => Script { framing: Framing::None, wire: Vec::new(), payload: Vec::new(), sent: 0 },
-            1 => Script { framing: Framing::Length(payload.len() as u64), wire: payload.clone(), payload, sent: 0 },
+            1 => Script {
+                framing: Framing::Length(payload.len() as u64),
+                wire: payload.clone(),
+                payload,
+                sent: 0,
+            },
             2 => Script { framing: Framing::Chunked, wire: chunked(&payload, rng), payload, sent: 0 },
             _ => Script { framing: Framing::UntilClose, wire: payload.clone(), payload, sent: 0 },
         }
     }
 
     fn read(&mut self, rng: &mut Rng) -> Vec<u8> {
-        let n = (1 + rng.below(40) as usize).min(self.wire.len() - self.sent);
+        let n = (1 + rng.size(39)).min(self.wire.len() - self.sent);
         let piece = self.wire[self.sent..self.sent + n].to_vec();
         self.sent += n;
         piece
@@ -66,7 +76,7 @@ fn chunked(payload: &[u8], rng: &mut Rng) -> Vec<u8> {
     let mut wire = Vec::new();
     let mut rest = payload;
     while !rest.is_empty() {
-        let (chunk, tail) = rest.split_at((1 + rng.below(64) as usize).min(rest.len()));
+        let (chunk, tail) = rest.split_at((1 + rng.size(63)).min(rest.len()));
         wire.extend_from_slice(format!("{:x};ignored=\"1\"\r\n", chunk.len()).as_bytes());
         wire.extend_from_slice(chunk);
         wire.extend_from_slice(b"\r\n");
@@ -102,9 +112,11 @@ impl World {
         let request = Script::random(&mut rng, false);
         let mut response = Script::random(&mut rng, true);
         // An origin that breaks off: its body is shorter than promised.
-        let broken = rng.one_in(4) && matches!(response.framing, Framing::Length(_) | Framing::Chunked) && !response.wire.is_empty();
+        let broken = rng.one_in(4)
+            && matches!(response.framing, Framing::Length(_) | Framing::Chunked)
+            && !response.wire.is_empty();
         if broken {
-            let keep = rng.below(response.wire.len() as u64) as usize;
+            let keep = rng.size(response.wire.len() - 1);
             response.wire.truncate(keep);
         }
         let version = if rng.one_in(4) { Version::Http10 } else { Version::Http11 };
@@ -153,20 +165,20 @@ impl World {
         let mut bytes = self.request.read(&mut self.rng);
         let piece = self.exchange.upload_mut().accept(&mut bytes).expect("a valid body");
         self.origin.payload.extend_from_slice(&bytes[..piece.payload]);
-        let taken = self.rng.below(piece.payload as u64 + 1) as usize;
+        let taken = self.rng.size(piece.payload);
         self.origin.unsent += piece.payload - taken;
         self.exchange.origin_took(taken, self.origin.unsent, self.now);
         self.exchange.client_sent(self.now).expect("no limit is set");
     }
 
     fn origin_takes(&mut self) {
-        let taken = 1 + self.rng.below(self.origin.unsent as u64) as usize;
+        let taken = 1 + self.rng.size(self.origin.unsent - 1);
         self.origin.unsent -= taken;
         self.exchange.origin_took(taken, self.origin.unsent, self.now);
     }
 
     fn client_takes(&mut self) {
-        let taken = 1 + self.rng.below(self.client.unsent as u64) as usize;
+        let taken = 1 + self.rng.size(self.client.unsent - 1);
         self.client.unsent -= taken;
         self.exchange.client_took(taken, self.client.unsent, self.now);
     }
@@ -176,7 +188,11 @@ impl World {
             return;
         }
         self.exchange.origin_sent(self.now);
-        let head = Response { status: 200, framing: self.response.framing, persistent: self.response.framing != Framing::UntilClose };
+        let head = Response {
+            status: 200,
+            framing: self.response.framing,
+            persistent: self.response.framing != Framing::UntilClose,
+        };
         let verdict = self.exchange.judge(head, false).expect("a final head may always come");
         assert!(matches!(verdict, Verdict::Relay { .. }));
         self.responding = true;
@@ -191,7 +207,7 @@ impl World {
         self.exchange.origin_sent(self.now);
         let piece = self.exchange.download_mut().accept(&mut bytes).expect("a valid body");
         self.client.payload.extend_from_slice(&bytes[..piece.payload]);
-        let taken = self.rng.below(piece.payload as u64 + 1) as usize;
+        let taken = self.rng.size(piece.payload);
         self.client.unsent += piece.payload - taken;
         self.exchange.client_took(taken, self.client.unsent, self.now);
     }
@@ -317,7 +333,8 @@ fn write_timeout_runs_from_the_first_byte_owed() {
 
 #[test]
 fn request_deadline_counts_the_whole_exchange() {
-    let timeouts = Timeouts { request_deadline: Some(std::time::Duration::from_secs(1)), ..Timeouts::default() };
+    let timeouts =
+        Timeouts { request_deadline: Some(std::time::Duration::from_secs(1)), ..Timeouts::default() };
     let mut whole = exchange(Framing::None, false);
     for _ in 0..3 {
         assert_eq!(whole.deadline(&timeouts).unwrap().at, Timestamp(1_000_000));
