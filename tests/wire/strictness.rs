@@ -40,8 +40,8 @@ const BAD_REQUESTS: &[(&str, &str, &[u16])] = &[
     ("method that is no token", "G(T / HTTP/1.1\r\nHost: a\r\n\r\n", &[400]),
     ("HTTP/0.9", "GET /\r\n\r\n", &[400]),
     ("no version digits", "GET / HTTP\r\nHost: a\r\n\r\n", &[400]),
-    ("lower-case version", "GET / http/1.1\r\nHost: a\r\n\r\n", &[400]),
-    ("two-digit version", "GET / HTTP/11.1\r\nHost: a\r\n\r\n", &[400]),
+    ("lower-case version", "GET / http/1.1\r\nHost: a\r\n\r\n", &[400, 505]),
+    ("two-digit version", "GET / HTTP/11.1\r\nHost: a\r\n\r\n", &[400, 505]),
     ("HTTP/2.0", "GET / HTTP/2.0\r\nHost: a\r\n\r\n", &[505]),
     ("HTTP/3.0", "GET / HTTP/3.0\r\nHost: a\r\n\r\n", &[505]),
     ("target without a slash", "GET foo HTTP/1.1\r\nHost: a\r\n\r\n", &[400]),
@@ -98,7 +98,7 @@ const BAD_REQUESTS: &[(&str, &str, &[u16])] = &[
         "POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: xchunked\r\n\r\n",
         &[400, 501],
     ),
-    ("coding malformed", "POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: \"chunked\"\r\n\r\n", &[400]),
+    ("coding malformed", "POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: \"chunked\"\r\n\r\n", &[400, 501]),
     ("coding after VT", "POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: \x0bchunked\r\n\r\n", &[400]),
     (
         "chunked in HTTP/1.0",
@@ -321,21 +321,46 @@ fn oversized_response_heads_become_502() {
     }
 }
 
-/// A bad chunk in a response comes after its head: the client sees a cut, never a final chunk.
+/// A bad chunk after a response has begun: the client sees a cut, never a final chunk.
 #[test]
 fn bad_response_chunks_are_cuts() {
-    let origin = Origin::start(|mut conn| {
-        let head = conn.request_head().unwrap();
-        let index: usize = head.target()[1..].parse().unwrap();
-        conn.send(CHUNKED.to_owned() + "4\r\ngood\r\n" + BAD_CHUNKS[index].1);
-        conn.stirs_within(PATIENCE);
+    let gate = Gate::new();
+    let origin = Origin::start({
+        let gate = gate.clone();
+        move |mut conn| {
+            let head = conn.request_head().unwrap();
+            let index: usize = head.target()[1..].parse().unwrap();
+            conn.send(CHUNKED.to_owned() + "4\r\ngood\r\n");
+            gate.pass();
+            conn.send(BAD_CHUNKS[index].1);
+            conn.stirs_within(PATIENCE);
+        }
     });
     let mut proxy = Proxy::of(&origin);
     for (index, (case, _)) in BAD_CHUNKS.iter().enumerate() {
-        let response = proxy.get(&format!("/{index}"));
-        assert_eq!(response.head.status(), 200, "{case}");
-        assert!(!response.body.complete, "{case} looked complete");
-        assert!(response.body.bytes.starts_with(b"good"), "{case}");
+        let mut client = proxy.client();
+        client.send(get(&format!("/{index}")));
+        assert_eq!(client.head().status(), 200, "{case}");
+        assert_eq!(client.chunk(), Chunk::Data(b"good".to_vec()), "{case}");
+        gate.open();
+        assert!(!client.chunked().complete, "{case} looked complete");
     }
     proxy.assert_healthy();
+}
+
+/// A bad chunk in the same segment as the head: 502 or a cut, never a whole 200.
+#[test]
+fn bad_response_chunks_beside_their_head() {
+    let origin = Origin::start(|mut conn| {
+        let head = conn.request_head().unwrap();
+        let index: usize = head.target()[1..].parse().unwrap();
+        conn.send(CHUNKED.to_owned() + BAD_CHUNKS[index].1);
+        conn.stirs_within(PATIENCE);
+    });
+    let proxy = Proxy::of(&origin);
+    for (index, (case, _)) in BAD_CHUNKS.iter().enumerate() {
+        let response = proxy.get(&format!("/{index}"));
+        let verdict = (response.head.status(), response.body.complete);
+        assert!(matches!(verdict, (502, true) | (200, false)), "{case}: {verdict:?}");
+    }
 }

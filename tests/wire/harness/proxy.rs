@@ -8,7 +8,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::thread;
 
-use rustix::process::{Pid, Signal, kill_process};
+use rustix::process::{Pid, Resource, Rlimit, Signal, kill_process, prlimit};
 
 use super::log::Line;
 use super::origin::Origin;
@@ -30,8 +30,8 @@ fn fresh_folder() -> PathBuf {
 }
 
 /// A command for the binary without any `RINGRESS_*` of the environment.
-fn command(program: &Path, args: &[&str]) -> Command {
-    let mut command = Command::new(program);
+fn command(args: &[&str]) -> Command {
+    let mut command = Command::new(binary());
     command.args(args).stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
     for (name, _) in std::env::vars_os() {
         if name.to_string_lossy().starts_with("RINGRESS_") {
@@ -44,7 +44,7 @@ fn command(program: &Path, args: &[&str]) -> Command {
 /// Runs the binary with arguments that make it end by itself.
 #[track_caller]
 pub fn run_to_exit(args: &[&str]) -> Output {
-    let mut child = command(&binary(), args).spawn().expect("spawn");
+    let mut child = command(args).spawn().expect("spawn");
     let deadline = std::time::Instant::now() + PATIENCE;
     while child.try_wait().unwrap().is_none() {
         if std::time::Instant::now() > deadline {
@@ -81,28 +81,13 @@ impl Proxy {
     /// In front of any upstreams.
     #[track_caller]
     pub fn to(upstreams: &[&str], flags: &[&str]) -> Proxy {
-        Proxy::launch(&binary(), &[], upstreams, flags)
-    }
-
-    /// As [`Proxy::with`], allowed only so many descriptors.
-    #[track_caller]
-    pub fn with_descriptors(limit: usize, origin: &Origin, flags: &[&str]) -> Proxy {
-        let script = format!("ulimit -n {limit}; exec \"$0\" \"$@\"");
-        let program = binary();
-        let prefix = ["-c", &script, program.to_str().expect("a path in UTF-8")];
-        Proxy::launch(Path::new("/bin/sh"), &prefix, &[&origin.addr.to_string()], flags)
-    }
-
-    #[track_caller]
-    fn launch(program: &Path, prefix: &[&str], upstreams: &[&str], flags: &[&str]) -> Proxy {
         let folder = fresh_folder();
         let log = folder.join("access.log");
         let log = log.to_str().expect("a path in UTF-8");
-        let mut args = prefix.to_vec();
-        args.extend(["--listen", "127.0.0.1:0", "--workers", "1", "--access-log", log]);
+        let mut args = vec!["--listen", "127.0.0.1:0", "--workers", "1", "--access-log", log];
         args.extend(upstreams.iter().flat_map(|upstream| ["--upstream", upstream]));
         args.extend(flags);
-        let mut child = command(program, &args).stdout(Stdio::null()).spawn().expect("spawn");
+        let mut child = command(&args).stdout(Stdio::null()).spawn().expect("spawn");
         let stderr = collect(child.stderr.take().expect("piped"));
         let listeners = 1 + flags.iter().filter(|flag| **flag == "--listen").count();
         let mut proxy = Proxy { child, addrs: Vec::new(), stderr, folder };
@@ -160,6 +145,15 @@ impl Proxy {
         let after_name = stat.rsplit_once(')').expect("a name in parentheses").1;
         // proc_pid_stat(5): utime and stime are fields 14 and 15, the 12th and 13th after the name.
         after_name.split_whitespace().skip(11).take(2).map(|n| n.parse::<u64>().unwrap()).sum()
+    }
+
+    /// From now on it may open only so many descriptors beyond those it has.
+    pub fn limit_descriptors(&self, spare: u64) {
+        let open = std::fs::read_dir(format!("/proc/{}/fd", self.pid())).expect("alive");
+        let numbers = open.filter_map(|entry| entry.ok()?.file_name().to_str()?.parse::<u64>().ok());
+        let limit = Some(numbers.max().unwrap_or(0) + 1 + spare);
+        let pid = Pid::from_raw(self.pid().cast_signed());
+        prlimit(pid, Resource::Nofile, Rlimit { current: limit, maximum: limit }).expect("prlimit");
     }
 
     // ----- signals and the end
