@@ -84,7 +84,11 @@ impl Proxy {
         let folder = fresh_folder();
         let log = folder.join("access.log");
         let log = log.to_str().expect("a path in UTF-8");
-        let mut args = vec!["--listen", "127.0.0.1:0", "--workers", "1", "--access-log", log];
+        // Proxies of tests that run at once must not all sit on the first core.
+        let mut args = vec!["--listen", "127.0.0.1:0", "--pin", "off", "--access-log", log];
+        if !flags.contains(&"--workers") {
+            args.extend(["--workers", "1"]);
+        }
         args.extend(upstreams.iter().flat_map(|upstream| ["--upstream", upstream]));
         args.extend(flags);
         let mut child = command(&args).stdout(Stdio::null()).spawn().expect("spawn");
