@@ -1,0 +1,17 @@
+//! Wire tests: the real binary between scripted clients and scripted origins. One module per theme; the name of
+//! a test is the case.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test fails by panicking")]
+
+mod deadlines;
+mod errors;
+mod exchange;
+mod framing;
+mod harness;
+mod lifecycle;
+mod log;
+mod selftest;
+mod slow;
+mod streaming;
+mod strictness;
+mod upgrade;
+mod upstream;
