@@ -238,7 +238,12 @@ impl Driver<'_> {
             parse_response(bytes, &config.message, self.method, &mut fields).map_err(Failure::BadResponse)?;
         let Parsed::Complete(head) = parsed else { return Ok(None) };
         let draining = self.worker.shared.lifecycle() != Lifecycle::Running;
-        let response = Response { status: head.status, framing: head.framing, persistent: head.persistent };
+        let response = Response {
+            status: head.status,
+            framing: head.framing,
+            persistent: head.persistent,
+            upgrade: head.upgrade,
+        };
         let verdict = self.exchange.judge(response, draining)?;
         let source = Source { bytes, fields: &fields };
         match verdict {

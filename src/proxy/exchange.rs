@@ -47,6 +47,8 @@ pub struct Response {
     pub framing: Framing,
     /// The origin keeps its connection open.
     pub persistent: bool,
+    /// A 101 that names the protocol it switches to.
+    pub upgrade: bool,
 }
 
 /// What to do with a response head.
@@ -231,7 +233,11 @@ impl Exchange {
     /// The head is not one that may come now; the response is a 502.
     pub fn judge(&mut self, response: Response, draining: bool) -> Result<Verdict, Failure> {
         if response.status == 101 {
-            return if self.request.upgrade { Ok(Verdict::Tunnel) } else { Err(Failure::UpgradeUnasked) };
+            return if self.request.upgrade && response.upgrade {
+                Ok(Verdict::Tunnel)
+            } else {
+                Err(Failure::UpgradeUnasked)
+            };
         }
         if response.status < 200 {
             return self.judge_interim(response.status);

@@ -192,6 +192,7 @@ impl World {
             status: 200,
             framing: self.response.framing,
             persistent: self.response.framing != Framing::UntilClose,
+            upgrade: false,
         };
         let verdict = self.exchange.judge(head, false).expect("a final head may always come");
         assert!(matches!(verdict, Verdict::Relay { .. }));
@@ -314,7 +315,7 @@ fn request_timeout_waits_for_the_origin_and_body_timeout_for_the_client() {
 fn a_client_that_awaits_100_is_not_late() {
     let mut held = exchange(Framing::Length(10), true);
     assert_eq!(phase_at(&held).0, Phase::Request);
-    let interim = Response { status: 100, framing: Framing::None, persistent: true };
+    let interim = Response { status: 100, framing: Framing::None, persistent: true, upgrade: false };
     assert_eq!(held.judge(interim, false), Ok(Verdict::Interim));
     assert_eq!(phase_at(&held).0, Phase::Body);
 }
@@ -322,7 +323,11 @@ fn a_client_that_awaits_100_is_not_late() {
 #[test]
 fn write_timeout_runs_from_the_first_byte_owed() {
     let mut slow = exchange(Framing::None, false);
-    slow.judge(Response { status: 200, framing: Framing::Length(9), persistent: true }, false).unwrap();
+    slow.judge(
+        Response { status: 200, framing: Framing::Length(9), persistent: true, upgrade: false },
+        false,
+    )
+    .unwrap();
     slow.client_took(3, 6, Timestamp(50));
     assert_eq!(phase_at(&slow), (Phase::Write, 50 + MINUTE));
     slow.client_took(0, 6, Timestamp(60));
@@ -358,8 +363,16 @@ fn a_body_over_the_limit_is_refused_by_its_length_or_by_its_bytes() {
 #[test]
 fn an_unasked_101_and_a_flood_of_interims_are_refused() {
     let mut plain = exchange(Framing::None, false);
-    assert!(plain.judge(Response { status: 101, framing: Framing::None, persistent: true }, false).is_err());
-    let hint = Response { status: 103, framing: Framing::None, persistent: true };
+    assert!(
+        plain
+            .judge(Response { status: 101, framing: Framing::None, persistent: true, upgrade: false }, false)
+            .is_err()
+    );
+    let mut nameless = exchange(Framing::None, false);
+    nameless
+        .judge(Response { status: 101, framing: Framing::None, persistent: true, upgrade: true }, false)
+        .unwrap_err();
+    let hint = Response { status: 103, framing: Framing::None, persistent: true, upgrade: false };
     let refused = (0..100).find(|_| plain.judge(hint, false).is_err());
     assert_eq!(refused, Some(crate::limits::INTERIM_RESPONSES_MAX));
 }
@@ -367,7 +380,7 @@ fn an_unasked_101_and_a_flood_of_interims_are_refused() {
 #[test]
 fn an_early_response_promises_no_keep_alive() {
     let mut early = exchange(Framing::Length(10), false);
-    let head = Response { status: 413, framing: Framing::Length(0), persistent: true };
+    let head = Response { status: 413, framing: Framing::Length(0), persistent: true, upgrade: false };
     let verdict = early.judge(head, false);
     assert!(matches!(verdict, Ok(Verdict::Relay { keep_alive: false, .. })), "{verdict:?}");
     assert!(early.is_complete() && !early.client_reusable() && !early.upstream_reusable());
