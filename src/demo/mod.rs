@@ -34,5 +34,8 @@ mod upload;
 mod websocket;
 mod wire;
 
+#[cfg(test)]
+mod tests;
+
 pub use banner::print_banner;
 pub use server::start;
