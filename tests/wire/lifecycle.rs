@@ -9,7 +9,7 @@ use rustix::process::Signal;
 use crate::harness::*;
 
 /// An origin that streams `one`, waits for the gate, and ends the stream with `two`.
-fn gated_stream(gate: &Gate) -> Origin {
+pub fn gated_stream(gate: &Gate) -> Origin {
     let gate = gate.clone();
     Origin::start(move |mut conn| {
         while let Some(head) = conn.request_head() {
@@ -25,7 +25,7 @@ fn gated_stream(gate: &Gate) -> Origin {
 }
 
 /// Opens the stream of [`gated_stream`] and reads its first event.
-fn open_stream(proxy: &Proxy) -> Peer {
+pub fn open_stream(proxy: &Proxy) -> Peer {
     let mut client = proxy.client();
     client.send(get("/stream"));
     assert_eq!(client.head().status(), 200);

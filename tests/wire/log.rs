@@ -6,8 +6,8 @@ use crate::harness::*;
 
 /// All keys, each in every line.
 #[rustfmt::skip]
-const KEYS: [&str; 20] = [
-    "ts", "client", "id", "method", "host", "path", "proto", "status", "error", "phase", "upstream", "reused",
+const KEYS: [&str; 21] = [
+    "ts", "client", "id", "method", "host", "path", "proto", "status", "error", "detail", "phase", "upstream", "reused",
     "retries", "tunnel", "bytes_in", "bytes_out", "duration_ms", "header_ms", "connect_ms", "ttfb_ms",
 ];
 

@@ -5,6 +5,7 @@
 mod deadlines;
 mod errors;
 mod exchange;
+mod faults;
 mod framing;
 mod harness;
 mod lifecycle;

@@ -38,6 +38,8 @@ fn command(args: &[&str]) -> Command {
             command.env_remove(name);
         }
     }
+    // Debug builds fail on demand: see `net/fault.rs`.
+    command.env("RINGRESS_FAULTS", "on");
     command
 }
 
