@@ -103,8 +103,9 @@ pub async fn serve(worker: Rc<Worker>, transport: Transport, peer: SocketAddr, a
     loop {
         let fate = match client.next(worker).await {
             Next::Closed => break,
-            Next::Refused(failure, facts) => client.refuse(worker, failure, facts).await,
-            Next::Request(incoming) => client.exchange(worker, *incoming).await,
+            Next::Refused(failure, facts) => Box::pin(client.refuse(worker, failure, facts)).await,
+            // On the heap, so that an idle connection does not keep the room for it.
+            Next::Request(incoming) => Box::pin(client.exchange(worker, incoming)).await,
         };
         match fate {
             ClientFate::KeepAlive => continue,
@@ -276,12 +277,12 @@ impl Client {
         }
     }
 
-    async fn exchange(&mut self, worker: &Worker, mut incoming: Incoming) -> ClientFate {
+    async fn exchange(&mut self, worker: &Worker, mut incoming: Box<Incoming>) -> ClientFate {
         let line = incoming.line.take();
         let (fate, facts) = if incoming.answers_itself {
-            self.answer_options(worker, incoming).await
+            self.answer_options(worker, *incoming).await
         } else {
-            Driver::new(worker, self, incoming).run().await
+            Driver::new(worker, self, *incoming).run().await
         };
         self.record(worker, line.as_deref(), &facts);
         fate

@@ -228,3 +228,85 @@ fn poll_direction(state: &Cell<Readiness>, watch: &mut Watch, cx: &mut Context<'
         Readiness::Idle | Readiness::Armed => Poll::Pending,
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::net::buffers::{BufferPool, Outbox};
+    use crate::net::worker::runtime;
+    use std::io::{Read as _, Write as _};
+
+    fn pair() -> (Transport, StdUnixStream) {
+        let (ours, theirs) = StdUnixStream::pair().unwrap();
+        ours.set_nonblocking(true).unwrap();
+        (Transport::unix(ours).unwrap(), theirs)
+    }
+
+    async fn read(transport: &mut Transport, buf: &mut [u8]) -> usize {
+        loop {
+            poll_fn(|cx| transport.poll_readable(cx)).await;
+            if let Some(n) = transport.try_read(buf).unwrap() {
+                return n;
+            }
+        }
+    }
+
+    /// Goal: a wait that is dropped loses nothing. Method: a wait is begun and dropped before, between and
+    /// after the arrival of each of many bytes, which must all come, in order.
+    #[test]
+    fn a_dropped_wait_loses_no_byte() {
+        runtime().unwrap().block_on(async {
+            let (mut transport, mut peer) = pair();
+            for byte in 0..=255 {
+                let begin_and_drop = |transport: &mut Transport| {
+                    let mut cx = Context::from_waker(std::task::Waker::noop());
+                    let _ = transport.poll_readable(&mut cx);
+                };
+                begin_and_drop(&mut transport);
+                peer.write_all(&[byte]).unwrap();
+                begin_and_drop(&mut transport);
+                let mut buf = [0; 8];
+                assert_eq!(read(&mut transport, &mut buf).await, 1);
+                assert_eq!(buf[0], byte);
+            }
+            drop(peer);
+            assert_eq!(read(&mut transport, &mut [0; 8]).await, 0, "then the end");
+        });
+    }
+
+    /// Goal: what a slow receiver does not take is kept, in order, and its buffer goes back. Method: more
+    /// than a socket holds is sent in one call, and read by a peer that starts late.
+    #[test]
+    fn what_is_not_taken_is_kept_and_then_released() {
+        runtime().unwrap().block_on(async {
+            let (mut transport, mut peer) = pair();
+            let pool = BufferPool::default();
+            let mut outbox = Outbox::default();
+            outbox.stage(&pool).extend_from_slice(b"head ");
+            let body: Vec<u8> = (0..=250).cycle().take(3_000_000).collect();
+            let taken = outbox.send(&mut transport, &pool, &[&body, b" tail"]).unwrap();
+            assert!(taken < body.len() && !outbox.is_empty(), "the socket took it all");
+            let reader = std::thread::spawn(move || {
+                let mut all = Vec::new();
+                peer.read_to_end(&mut all).unwrap();
+                all
+            });
+            while !outbox.is_empty() {
+                poll_fn(|cx| transport.poll_writable(cx)).await;
+                outbox.send(&mut transport, &pool, &[]).unwrap();
+            }
+            transport.shutdown_write();
+            let expected = [b"head ".as_slice(), &body, b" tail"].concat();
+            assert!(reader.join().unwrap() == expected, "bytes were lost or out of order");
+        });
+    }
+
+    #[test]
+    fn writing_to_a_peer_that_has_gone_is_an_error_and_no_signal() {
+        runtime().unwrap().block_on(async {
+            let (mut transport, peer) = pair();
+            drop(peer);
+            assert!(transport.try_write(&[IoSlice::new(b"x")]).is_err());
+        });
+    }
+}

@@ -16,3 +16,4 @@ mod streaming;
 mod strictness;
 mod upgrade;
 mod upstream;
+mod workers;
