@@ -156,7 +156,7 @@ fn time_to_notice(request: &'static str, answer: &'static str, reset: bool) -> D
     if reset {
         client.reset()
     } else {
-        drop(client)
+        client.close()
     }
     let noticed = rx.take().saturating_duration_since(gone);
     let line = proxy.log_for("/vanish");

@@ -55,7 +55,7 @@ fn every_exchange_has_exactly_one_line() {
         }
     });
     let proxy = Proxy::of(&origin);
-    drop(proxy.client());
+    proxy.client().close();
     let mut client = proxy.client();
     client.send(get("/one") + &get("/two"));
     (0..2).for_each(|_| assert_eq!(client.response().text(), "fine"));
@@ -149,7 +149,7 @@ fn log_is_complete_at_the_end() {
     let mut proxy = Proxy::of(&origin);
     let mut client = proxy.client();
     (0..50).for_each(|number| drop(client.exchange(get(&format!("/{number}")))));
-    drop(client);
+    client.close();
     proxy.terminate();
     assert!(proxy.wait().success());
     assert_eq!(proxy.log_lines().len(), 50);

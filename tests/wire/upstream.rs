@@ -3,6 +3,8 @@
 use std::thread;
 use std::time::{Duration, Instant};
 
+use rustix::process::Signal;
+
 use crate::harness::*;
 
 /// An origin that answers with its name and the body it got.
@@ -38,7 +40,8 @@ fn connect_failure_tries_the_next_endpoint() {
         let line = proxy.log_for(&format!("/{number}"));
         assert_eq!((line.get("upstream"), line.get("error")), (upstream.as_str(), ""));
     }
-    assert!(proxy.log_lines().iter().any(|line| line.number("retries") > 0.0));
+    let lines = proxy.log_lines();
+    assert!(lines.iter().any(|line| line.number("retries") > 0.0), "{lines:?}");
 }
 
 /// Every endpoint is down: 502 at once.
@@ -147,28 +150,67 @@ fn begun_responses_get_no_repeat() {
     assert_eq!(origin.heads_for("/cut").len(), 1);
 }
 
-/// A pooled connection that the origin closed is noticed before a request is wasted on it.
+/// Whatever an idle connection did before a request came, that request is not wasted on it: closed or speaking
+/// unasked, it is out. The proxy is stopped meanwhile, so it learns of the origin's move and of the request at once.
 #[test]
-fn closed_idle_connection_is_noticed() {
-    for number in 0..10 {
-        let (gate, closed) = (Gate::new(), Gate::new());
+fn idle_connection_that_stirs_is_not_used() {
+    for unasked in ["", "HTTP/1.1 200 OK\r\nContent-Length: 6\r\n\r\nforged"] {
+        for round in 0..10 {
+            let (act, acted) = (Gate::new(), Gate::new());
+            let origin = Origin::start({
+                let (act, acted) = (act.clone(), acted.clone());
+                move |mut conn| {
+                    conn.request().unwrap();
+                    conn.send(ok("fine"));
+                    if conn.number > 0 {
+                        return;
+                    }
+                    act.pass();
+                    conn.send(unasked);
+                    if unasked.is_empty() {
+                        conn.close();
+                        return acted.open();
+                    }
+                    acted.open();
+                    conn.until_end();
+                }
+            });
+            let proxy = Proxy::of(&origin);
+            let mut client = proxy.client();
+            assert_eq!(client.exchange(get("/")).text(), "fine");
+            proxy.signal(Signal::STOP);
+            act.open();
+            acted.pass();
+            client.send(post("/", "not repeatable"));
+            proxy.signal(Signal::CONT);
+            assert_eq!(client.response().text(), "fine", "round {round}, unasked {unasked:?}");
+        }
+    }
+}
+
+/// An origin that closes as soon as it has answered, unannounced: the next request takes a fresh connection, though
+/// the proxy has hardly had time to watch the old one.
+#[test]
+fn connection_closed_right_behind_its_response_is_not_used() {
+    for round in 0..20 {
+        let (act, acted) = (Gate::new(), Gate::new());
         let origin = Origin::start({
-            let (gate, closed) = (gate.clone(), closed.clone());
+            let (act, acted) = (act.clone(), acted.clone());
             move |mut conn| {
                 conn.request().unwrap();
                 conn.send(ok("fine"));
-                gate.pass();
-                drop(conn);
-                closed.open();
+                act.pass();
+                conn.close();
+                acted.open();
             }
         });
         let proxy = Proxy::of(&origin);
         let mut client = proxy.client();
+        act.open();
         assert_eq!(client.exchange(get("/")).text(), "fine");
-        gate.open();
-        closed.pass();
-        gate.open();
-        assert_eq!(client.exchange(post("/", "not repeatable")).text(), "fine", "round {number}");
+        acted.pass();
+        act.open();
+        assert_eq!(client.exchange(post("/", "not repeatable")).text(), "fine", "round {round}");
     }
 }
 

@@ -76,6 +76,11 @@ impl Conn {
         Some(Request { head, body })
     }
 
+    /// Ends both directions now.
+    pub fn close(self) {
+        self.peer.close();
+    }
+
     /// Ends the connection with RST.
     pub fn reset(self) {
         self.peer.reset();
@@ -191,9 +196,13 @@ pub fn answering(answer: impl Fn(&Request) -> Vec<u8>) -> impl Fn(Conn) {
     }
 }
 
-/// An address where nobody listens.
+/// An address where nobody listens, and nobody will: it stays bound until the tests end.
 pub fn dead_address() -> SocketAddr {
-    TcpListener::bind("127.0.0.1:0").and_then(|l| l.local_addr()).expect("a free port")
+    let socket = socket2::Socket::new(socket2::Domain::IPV4, socket2::Type::STREAM, None).unwrap();
+    socket.bind(&SocketAddr::from(([127, 0, 0, 1], 0)).into()).unwrap();
+    let addr = socket.local_addr().unwrap().as_socket().unwrap();
+    std::mem::forget(socket);
+    addr
 }
 
 /// A listener that takes no connection: its queue is full, so the kernel drops every SYN. The connections that

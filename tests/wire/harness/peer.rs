@@ -189,6 +189,12 @@ impl Peer {
         self.stream.shutdown(Shutdown::Write);
     }
 
+    /// Ends both directions now. Merely dropped, the socket lives on for as long as a process that another test is
+    /// just spawning has a copy of it.
+    pub fn close(self) {
+        self.stream.shutdown(Shutdown::Both);
+    }
+
     /// Ends the connection with RST.
     pub fn reset(self) {
         if let Stream::Tcp(s) = &*self.stream {
