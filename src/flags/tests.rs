@@ -1,11 +1,10 @@
 //! Goal: the definition is complete (every flag has help, heading, default, variable, and is in the man page
 //! and completions), errors advise, and `check` prints what reads back as the same configuration.
 //!
-//! Method: iterate clap's own definition; parse command lines; for the environment, which is process-wide, run
-//! this test binary again with one ignored test that parses and prints.
+//! Method: iterate clap's own definition; parse command lines. The environment is process-wide, so it is tested
+//! through the binary (`tests/environment.rs`).
 
 use std::num::NonZeroUsize;
-use std::process;
 
 use proptest::prelude::*;
 
@@ -282,68 +281,6 @@ fn check_prints_every_flag_in_the_order_of_the_help() {
     for (line, arg) in lines.iter().zip(&flags) {
         assert!(line.starts_with(&format!("--{}=", long(arg))), "{line}");
     }
-}
-
-/// Prints the configuration that the environment alone makes; run by [`with_environment`] in a process of its
-/// own.
-#[test]
-#[ignore = "a helper of the tests of the environment"]
-fn parse_the_environment() {
-    let args = std::env::var("TEST_ARGS").unwrap_or_default();
-    let args: Vec<&str> = args.split_whitespace().collect();
-    match run(&args) {
-        Ok(Command::Serve(config) | Command::Check(config)) => println!("\n{}", effective(&config)),
-        Ok(other) => panic!("{other:?}"),
-        Err(exit) => println!("\nexit {}\n{exit}", exit.code),
-    }
-}
-
-fn with_environment(variables: &[(&str, &str)], args: &str) -> String {
-    let output = process::Command::new(std::env::current_exe().unwrap())
-        .args(["--exact", "flags::tests::parse_the_environment", "--ignored", "--nocapture"])
-        .envs(variables.iter().copied())
-        .env("TEST_ARGS", args)
-        .output()
-        .unwrap();
-    String::from_utf8(output.stdout).unwrap()
-}
-
-#[test]
-fn a_flag_wins_over_the_environment_and_that_over_the_default() {
-    let variables = [
-        ("RINGRESS_UPSTREAM", "a:1,b:2"),
-        ("RINGRESS_REQUEST_TIMEOUT", "7s"),
-        ("RINGRESS_HEADER_TIMEOUT", "8s"),
-        ("RINGRESS_LOG_QUERY", "1"),
-        ("RINGRESS_FORWARDED", "on"),
-        ("RINGRESS_BODY_TIMEOUT", ""),
-    ];
-    let text = with_environment(&variables, "--header-timeout 9s --forwarded=off");
-    let expected = [
-        "--upstream=a:1\n--upstream=b:2\n",
-        "--request-timeout=7s\n",
-        "--header-timeout=9s\n",
-        "--body-timeout=60s\n",
-        "--log-query=on\n",
-        "--forwarded=off\n",
-    ];
-    for line in expected {
-        assert!(text.contains(line), "{line}{text}");
-    }
-    let text = with_environment(&variables, "check --write-timeout 1h");
-    assert!(text.contains("--write-timeout=1h\n") && text.contains("--request-timeout=7s\n"), "{text}");
-    let text = with_environment(&variables, "--upstream c:3");
-    assert!(text.contains("\n--upstream=c:3\n--demo=off\n"), "a flag replaces the whole list: {text}");
-}
-
-#[test]
-fn an_error_names_the_variable_it_came_from() {
-    let text = with_environment(&[("RINGRESS_WRITE_TIMEOUT", "5x")], "--demo --request-timeout 1s");
-    assert!(text.contains("exit 2") && text.contains("RINGRESS_WRITE_TIMEOUT"), "{text}");
-    let text = with_environment(&[("RINGRESS_LOG_QUERY", "maybe")], "--demo");
-    assert!(text.contains("exit 2") && text.contains("RINGRESS_LOG_QUERY"), "{text}");
-    let text = with_environment(&[("RINGRESS_DEMO", "on")], "--upstream a:1");
-    assert!(text.contains("exit 2") && text.contains("drop one of them"), "{text}");
 }
 
 fn timeout() -> impl Strategy<Value = Option<Duration>> {

@@ -1,0 +1,63 @@
+//! Goal: a flag wins over its environment variable, and that over the default; an error names the variable.
+//! Method: `ringress check` in processes with an environment of their own.
+
+use std::process::{Command, Output};
+
+/// `ringress check ARGS` with these variables and no other `RINGRESS_*`.
+fn check(variables: &[(&str, &str)], args: &str) -> Output {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_ringress"));
+    for (name, _) in std::env::vars_os().filter(|(name, _)| name.to_string_lossy().starts_with("RINGRESS_")) {
+        command.env_remove(name);
+    }
+    command.arg("check").args(args.split_whitespace()).envs(variables.iter().copied()).output().expect("runs")
+}
+
+fn settings(variables: &[(&str, &str)], args: &str) -> String {
+    let output = check(variables, args);
+    assert!(output.status.success(), "{output:?}");
+    String::from_utf8(output.stdout).expect("UTF-8")
+}
+
+const VARIABLES: [(&str, &str); 6] = [
+    ("RINGRESS_UPSTREAM", "a:1,b:2"),
+    ("RINGRESS_REQUEST_TIMEOUT", "7s"),
+    ("RINGRESS_HEADER_TIMEOUT", "8s"),
+    ("RINGRESS_LOG_QUERY", "1"),
+    ("RINGRESS_FORWARDED", "on"),
+    ("RINGRESS_BODY_TIMEOUT", ""),
+];
+
+#[test]
+fn a_flag_wins_over_the_environment_and_that_over_the_default() {
+    let text = settings(&VARIABLES, "--header-timeout 9s --forwarded=off");
+    for line in [
+        "--upstream=a:1\n--upstream=b:2\n",
+        "--request-timeout=7s\n",
+        "--header-timeout=9s\n",
+        "--body-timeout=60s\n",
+        "--log-query=on\n",
+        "--forwarded=off\n",
+    ] {
+        assert!(text.contains(line), "{line}{text}");
+    }
+}
+
+#[test]
+fn a_repeated_flag_replaces_the_whole_list_of_its_variable() {
+    let text = settings(&VARIABLES, "--upstream c:3");
+    assert!(text.contains("\n--upstream=c:3\n--demo=off\n"), "{text}");
+}
+
+#[test]
+fn an_error_names_the_variable_it_came_from() {
+    for (variable, args, said) in [
+        (("RINGRESS_WRITE_TIMEOUT", "5x"), "--demo --request-timeout 1s", "RINGRESS_WRITE_TIMEOUT"),
+        (("RINGRESS_LOG_QUERY", "maybe"), "--demo", "RINGRESS_LOG_QUERY"),
+        (("RINGRESS_DEMO", "on"), "--upstream a:1", "drop one of them"),
+    ] {
+        let output = check(&[variable], args);
+        let stderr = String::from_utf8_lossy(&output.stderr);
+        assert_eq!(output.status.code(), Some(2), "{variable:?}: {stderr}");
+        assert!(stderr.contains(said), "{stderr}");
+    }
+}
