@@ -1,6 +1,8 @@
 //! Goal: a flag wins over its environment variable, and that over the default; an error names the variable.
 //! Method: `ringress check` in processes with an environment of their own.
 
+#![allow(clippy::expect_used, reason = "a test fails by panicking")]
+
 use std::process::{Command, Output};
 
 /// `ringress check ARGS` with these variables and no other `RINGRESS_*`.

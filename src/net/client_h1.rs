@@ -12,41 +12,25 @@ use std::future::poll_fn;
 use std::net::SocketAddr;
 use std::rc::Rc;
 use std::task::{Context, Poll};
-use std::time::Duration;
 
 use crate::h1::head::{Parsed, parse_request};
 use crate::h1::{HeadError, HeadScan, Method, RequestHead, Version};
-use crate::limits;
 use crate::proxy::error::Failure;
 use crate::proxy::exchange::{Deadline, Exchange, Request};
-use crate::proxy::forward::{self, Hop, Source};
+use crate::proxy::forward::{self, Source};
 use crate::proxy::respond::{self, Circumstances};
-use crate::telemetry::access_log::AccessRecord;
 use crate::telemetry::metrics::Counter;
 use crate::time::{Phase, Timestamp};
 
 use super::buffers::Outbox;
-use super::exchange::{ClientFate, Driver, Facts, write_deadline};
+use super::client::Client;
+use super::exchange::{ClientFate, Driver};
 use super::fault;
-use super::inbox::{Filled, Inbox};
+use super::inbox::Filled;
+use super::record::{self, Facts, Line};
 use super::shared::{Admission, Lifecycle};
-use super::timer::Timer;
 use super::transport::Transport;
 use super::worker::Worker;
-
-/// A client's connection.
-#[derive(Debug)]
-pub struct Client {
-    /// The connection.
-    pub transport: Transport,
-    /// What was read and not yet used.
-    pub inbox: Inbox,
-    peer: SocketAddr,
-    trusted: bool,
-    timer: Timer,
-    /// When the connection was accepted, until its first byte came.
-    fresh_since: Option<Timestamp>,
-}
 
 /// A request whose head was understood.
 #[derive(Debug)]
@@ -67,18 +51,6 @@ pub struct Incoming {
     pub answers_itself: bool,
 }
 
-/// What the access log says of a request: copied out of its head, which does not live as long.
-#[derive(Debug, Default)]
-pub struct Line {
-    method: Box<[u8]>,
-    host: Box<[u8]>,
-    target: Box<[u8]>,
-    request_id: Box<[u8]>,
-    /// The client that a trusted proxy speaks for.
-    client: Option<SocketAddr>,
-    protocol: &'static str,
-}
-
 /// What an idle connection came to.
 enum Next {
     Request(Box<Incoming>),
@@ -91,15 +63,7 @@ enum Next {
 /// Serves one connection to its end.
 pub async fn serve(worker: Rc<Worker>, transport: Transport, peer: SocketAddr, admission: Admission) {
     let worker = &*worker;
-    let peer = SocketAddr::new(peer.ip().to_canonical(), peer.port());
-    let mut client = Client {
-        transport,
-        inbox: Inbox::default(),
-        peer,
-        trusted: worker.shared.config.forwarding.trusted_proxies.iter().any(|net| net.contains(&peer.ip())),
-        timer: worker.timers.timer(),
-        fresh_since: Some(worker.clock.now()),
-    };
+    let mut client = Client::new(worker, transport, peer);
     loop {
         let fate = match client.next(worker).await {
             Next::Closed => break,
@@ -198,37 +162,6 @@ impl Client {
         self.poll_deadline(worker, Some(deadline), cx).map(Err)
     }
 
-    /// Ready when `deadline` has passed, or the drain's has.
-    pub(super) fn poll_deadline(
-        &mut self,
-        worker: &Worker,
-        deadline: Option<Deadline>,
-        cx: &mut Context<'_>,
-    ) -> Poll<Failure> {
-        if worker.shared.lifecycle() == Lifecycle::Cutting {
-            return Poll::Ready(Failure::Timeout(Phase::Drain));
-        }
-        let at = deadline.map_or(Timestamp::NEVER, |deadline| deadline.at);
-        if let Some(Deadline { at, phase }) = deadline
-            && worker.clock.now() >= at
-        {
-            worker.metrics.add(Counter::timeout(phase), 1);
-            return Poll::Ready(Failure::Timeout(phase));
-        }
-        self.timer.arm(at, cx);
-        Poll::Pending
-    }
-
-    /// Reads into the inbox, up to `limit` bytes.
-    ///
-    /// # Errors
-    /// The client is gone.
-    pub(super) fn fill(&mut self, worker: &Worker, limit: usize) -> Result<Filled, Failure> {
-        let mut scratch = worker.scratch.borrow_mut();
-        let filled = self.inbox.fill(&mut self.transport, &mut scratch, limit, &worker.pool);
-        filled.map_err(|_| Failure::ClientGone)
-    }
-
     /// Parses the head at the start of the inbox and rewrites it for the origin; `None` if it is incomplete.
     fn understand(
         &mut self,
@@ -265,18 +198,6 @@ impl Client {
         Ok(Some(incoming))
     }
 
-    fn hop<'a>(&self, worker: &Worker, request_id: &'a [u8]) -> Hop<'a> {
-        let config = &worker.shared.config;
-        Hop {
-            client: self.peer.ip(),
-            trusted: self.trusted,
-            scheme: "http",
-            request_id,
-            forwarded: config.forwarding.forwarded,
-            allow_underscores: config.message.allow_underscores,
-        }
-    }
-
     async fn exchange(&mut self, worker: &Worker, mut incoming: Box<Incoming>) -> ClientFate {
         let line = incoming.line.take();
         let (fate, facts) = if incoming.answers_itself {
@@ -284,7 +205,7 @@ impl Client {
         } else {
             Driver::new(worker, self, *incoming).run().await
         };
-        self.record(worker, line.as_deref(), &facts);
+        record::record(worker, self.peer, line.as_deref(), &facts);
         fate
     }
 
@@ -330,114 +251,8 @@ impl Client {
                 Err(_) => ClientFate::Close,
             }
         };
-        self.record(worker, None, &facts);
+        record::record(worker, self.peer, None, &facts);
         fate
-    }
-
-    /// Sends all of `outbox`, under the write timeout.
-    ///
-    /// # Errors
-    /// The client is gone, or too slow.
-    pub(super) async fn flush(&mut self, worker: &Worker, mut outbox: Outbox) -> Result<(), Failure> {
-        let mut since = worker.clock.now();
-        let sent = loop {
-            match outbox.send(&mut self.transport, &worker.pool, &[]) {
-                Err(_) => break Err(Failure::ClientGone),
-                Ok(_) if outbox.is_empty() => break Ok(()),
-                Ok(0) => {}
-                Ok(_) => since = worker.clock.now(),
-            }
-            let deadline = write_deadline(&worker.shared.config.timeouts, since);
-            let waited = poll_fn(|cx| match self.transport.poll_writable(cx) {
-                Poll::Ready(()) => Poll::Ready(Ok(())),
-                Poll::Pending => self.poll_deadline(worker, Some(deadline), cx).map(Err),
-            });
-            if let Err(failure) = waited.await {
-                break Err(failure);
-            }
-        };
-        outbox.release(&worker.pool);
-        sent
-    }
-
-    /// Ends our side, then throws away what still comes, so that the client can read its response: closing
-    /// with unread bytes would reset the connection and destroy it (RFC 9112 §9.6).
-    async fn linger(&mut self, worker: &Worker) {
-        self.transport.shutdown_write();
-        let end = worker.clock.now().after(Some(Duration::from_millis(limits::LINGER_MS)));
-        let mut thrown_away = 0;
-        while thrown_away < limits::LINGER_BYTES_MAX {
-            let silence = worker.clock.now().after(Some(Duration::from_millis(limits::LINGER_SILENCE_MS)));
-            let at = silence.min(end);
-            let readable = poll_fn(|cx| {
-                if worker.clock.now() >= at || worker.shared.lifecycle() == Lifecycle::Cutting {
-                    return Poll::Ready(false);
-                }
-                if self.transport.poll_readable(cx).is_ready() {
-                    return Poll::Ready(true);
-                }
-                self.timer.arm(at, cx);
-                Poll::Pending
-            });
-            if !readable.await {
-                return;
-            }
-            let mut scratch = worker.scratch.borrow_mut();
-            match self.transport.try_read(&mut scratch) {
-                Ok(Some(n)) if n > 0 => thrown_away += n,
-                Ok(None) => {}
-                Ok(Some(_)) | Err(_) => return,
-            }
-            self.transport.yield_read();
-        }
-    }
-
-    fn record(&self, worker: &Worker, line: Option<&Line>, facts: &Facts) {
-        count(worker, facts);
-        if !worker.journal.is_on() {
-            return;
-        }
-        let nothing = Line::default();
-        let line = line.unwrap_or(&nothing);
-        let now = worker.clock.now();
-        let upstream = facts.endpoint.as_ref().and_then(|(all, index)| all.0.get(*index));
-        worker.journal.record(&AccessRecord {
-            unix_us: worker.clock.unix_us(),
-            client: line.client.or(Some(self.peer)),
-            request_id: &line.request_id,
-            method: &line.method,
-            host: &line.host,
-            target: &line.target,
-            protocol: line.protocol,
-            status: facts.status,
-            error: facts.failure.map(Failure::error_type),
-            detail: facts.failure.map(Failure::detail),
-            phase: facts.failure.and_then(Failure::phase).map(Phase::name),
-            upstream: upstream.map_or("", |endpoint| &endpoint.label),
-            reused: facts.reused,
-            retries: facts.retries,
-            tunnel: facts.tunnel,
-            bytes_in: facts.bytes_in,
-            bytes_out: facts.bytes_out,
-            duration: now.since(facts.started),
-            header: facts.understood.since(facts.started),
-            connect: facts.connect,
-            first_byte: facts.responded.map(|at| at.since(facts.started)),
-        });
-    }
-}
-
-impl Line {
-    fn of(worker: &Worker, head: &RequestHead, source: Source<'_>, hop: Hop<'_>) -> Line {
-        let told = forward::client_behind(source, hop, &worker.shared.config.forwarding.trusted_proxies);
-        Line {
-            client: told.map(|ip| SocketAddr::new(ip, 0)),
-            method: head.method_span.of(source.bytes).into(),
-            host: head.authority.of(source.bytes).into(),
-            target: head.target.of(source.bytes).into(),
-            request_id: forward::request_id(source, hop).into(),
-            protocol: head.version.as_str(),
-        }
     }
 }
 
@@ -461,20 +276,5 @@ fn circumstances<'a>(worker: &Worker, version: Version, date: &'a [u8]) -> Circu
         keep_alive: false,
         timeout_status: worker.shared.config.timeout_status,
         date,
-    }
-}
-
-fn count(worker: &Worker, facts: &Facts) {
-    if facts.status > 0 {
-        worker.metrics.add(Counter::response(facts.status), 1);
-    }
-    match facts.failure {
-        None => {}
-        Some(Failure::ClientGone) => worker.metrics.add(Counter::ClientAborts, 1),
-        Some(Failure::BadRequestBody(_) | Failure::BodyTooLarge) => {
-            worker.metrics.add(Counter::BodiesRefused, 1)
-        }
-        Some(_) if facts.responded.is_some() => worker.metrics.add(Counter::ExchangesCut, 1),
-        Some(_) => {}
     }
 }

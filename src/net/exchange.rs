@@ -14,16 +14,18 @@ use crate::limits;
 use crate::proxy::balance::Tried;
 use crate::proxy::endpoint::Endpoints;
 use crate::proxy::error::{Failure, Side};
-use crate::proxy::exchange::{Deadline, Exchange};
+use crate::proxy::exchange::Exchange;
 use crate::proxy::flow::Outgoing;
 use crate::proxy::respond::{self, Circumstances};
 use crate::telemetry::metrics::Counter;
-use crate::time::{Phase, Timeouts, Timestamp};
+use crate::time::{Phase, Timestamp};
 
 use super::buffers::Outbox;
-use super::client_h1::{Client, Incoming};
+use super::client::Client;
+use super::client_h1::Incoming;
 use super::connect::{self, Begun};
 use super::inbox::{Filled, Inbox};
+use super::record::Facts;
 use super::shared::Lifecycle;
 use super::tunnel;
 use super::upstream::Upstream;
@@ -40,56 +42,6 @@ pub enum ClientFate {
     Linger,
     /// It is reset: closing would make a cut response look complete.
     Reset,
-}
-
-/// What the access log says of the exchange beyond its request.
-#[derive(Clone, Debug)]
-pub struct Facts {
-    /// First byte of the request.
-    pub started: Timestamp,
-    /// Head complete.
-    pub understood: Timestamp,
-    /// Status sent; 0 when none was.
-    pub status: u16,
-    /// What went wrong.
-    pub failure: Option<Failure>,
-    /// The endpoint that served.
-    pub endpoint: Option<(Rc<Endpoints>, usize)>,
-    /// Its connection had served before.
-    pub reused: bool,
-    /// Attempts beyond the first.
-    pub retries: u8,
-    /// Became a tunnel.
-    pub tunnel: bool,
-    /// Body bytes to the origin.
-    pub bytes_in: u64,
-    /// Body bytes to the client.
-    pub bytes_out: u64,
-    /// Time spent connecting.
-    pub connect: Option<Duration>,
-    /// When the final response head came.
-    pub responded: Option<Timestamp>,
-}
-
-impl Facts {
-    /// Nothing has happened yet.
-    #[must_use]
-    pub fn new(started: Timestamp, understood: Timestamp) -> Facts {
-        Facts {
-            started,
-            understood,
-            status: 0,
-            failure: None,
-            endpoint: None,
-            reused: false,
-            retries: 0,
-            tunnel: false,
-            bytes_in: 0,
-            bytes_out: 0,
-            connect: None,
-            responded: None,
-        }
-    }
 }
 
 /// How a turn of the relay left things.
@@ -158,6 +110,7 @@ impl<'a> Driver<'a> {
         let pool = &self.worker.pool;
         self.to_client.release(pool);
         self.to_origin.release(pool);
+        self.from_origin.consume(usize::MAX, pool);
         pool.give(self.head);
         (fate, self.facts)
     }
@@ -411,10 +364,4 @@ impl<'a> Driver<'a> {
     pub(super) fn scratch(worker: &'a Worker) -> RefMut<'a, Box<[u8]>> {
         worker.scratch.borrow_mut()
     }
-}
-
-/// The write deadline of a client that owes a read since `since`.
-#[must_use]
-pub fn write_deadline(timeouts: &Timeouts, since: Timestamp) -> Deadline {
-    Deadline { at: since.after(timeouts.write), phase: Phase::Write }
 }

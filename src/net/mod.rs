@@ -9,6 +9,7 @@
 //! Decisions come from [`crate::proxy`] and [`crate::h1`]; these rooms move bytes and wait.
 
 pub mod buffers;
+pub mod client;
 pub mod client_h1;
 pub mod clock;
 pub mod connect;
@@ -18,6 +19,7 @@ pub mod inbox;
 pub mod journal;
 pub mod listener;
 pub mod log_sink;
+pub mod record;
 pub mod relay;
 pub mod shared;
 pub mod timer;

@@ -8,8 +8,9 @@ use std::future::poll_fn;
 use std::pin::{Pin, pin};
 use std::rc::Rc;
 use std::task::{Context, Poll, Waker};
+use std::time::Duration;
 
-use monoio::time::{Sleep, sleep_until};
+use monoio::time::{Sleep, sleep};
 
 use crate::time::Timestamp;
 use crate::time::wheel::{EntryId, Wheel};
@@ -57,8 +58,7 @@ impl Timers {
 
     /// Turns the wheel for ever.
     pub async fn drive(self: Rc<Self>) {
-        let far = self.clock.instant(Timestamp(u64::from(u32::MAX))).unwrap_or_else(std::time::Instant::now);
-        let mut sleep = pin!(sleep_until(far.into()));
+        let mut sleep = pin!(sleep(Duration::ZERO)); // set anew before each use
         loop {
             let next = self.wheel.borrow().next_wake();
             self.driver_wakes_at.set(next);

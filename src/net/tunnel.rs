@@ -15,7 +15,7 @@ use crate::proxy::exchange::Deadline;
 use crate::time::{Phase, Timestamp};
 
 use super::buffers::Outbox;
-use super::client_h1::Client;
+use super::client::Client;
 use super::transport::Transport;
 use super::upstream::Upstream;
 use super::worker::Worker;

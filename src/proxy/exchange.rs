@@ -233,7 +233,8 @@ impl Exchange {
     /// The head is not one that may come now; the response is a 502.
     pub fn judge(&mut self, response: Response, draining: bool) -> Result<Verdict, Failure> {
         if response.status == 101 {
-            return if self.request.upgrade && response.upgrade {
+            // RFC 9110 §7.8: the protocol may change only behind a complete request.
+            return if self.request.upgrade && response.upgrade && self.upload.is_received() {
                 Ok(Verdict::Tunnel)
             } else {
                 Err(Failure::UpgradeUnasked)

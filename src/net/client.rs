@@ -1,0 +1,160 @@
+//! A client's connection below HTTP: what arrives, what leaves, and the one timer all its waits share.
+
+use std::future::poll_fn;
+use std::net::SocketAddr;
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use crate::limits;
+use crate::proxy::error::Failure;
+use crate::proxy::exchange::Deadline;
+use crate::proxy::forward::Hop;
+use crate::telemetry::metrics::Counter;
+use crate::time::{Phase, Timestamp};
+
+use super::buffers::Outbox;
+use super::inbox::{Filled, Inbox};
+use super::shared::Lifecycle;
+use super::timer::Timer;
+use super::transport::Transport;
+use super::worker::Worker;
+
+/// A client's connection.
+#[derive(Debug)]
+pub struct Client {
+    /// The connection.
+    pub transport: Transport,
+    /// What was read and not yet used.
+    pub inbox: Inbox,
+    /// Its address.
+    pub peer: SocketAddr,
+    trusted: bool,
+    timer: Timer,
+    /// When the connection was accepted, until its first byte came.
+    pub(super) fresh_since: Option<Timestamp>,
+}
+
+impl Client {
+    /// A connection that has just been accepted from `peer`.
+    #[must_use]
+    pub fn new(worker: &Worker, transport: Transport, peer: SocketAddr) -> Client {
+        let peer = SocketAddr::new(peer.ip().to_canonical(), peer.port());
+        Client {
+            transport,
+            inbox: Inbox::default(),
+            peer,
+            trusted: worker
+                .shared
+                .config
+                .forwarding
+                .trusted_proxies
+                .iter()
+                .any(|net| net.contains(&peer.ip())),
+            timer: worker.timers.timer(),
+            fresh_since: Some(worker.clock.now()),
+        }
+    }
+
+    /// Ready when `deadline` has passed, or the drain's has.
+    pub(super) fn poll_deadline(
+        &mut self,
+        worker: &Worker,
+        deadline: Option<Deadline>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Failure> {
+        if worker.shared.lifecycle() == Lifecycle::Cutting {
+            return Poll::Ready(Failure::Timeout(Phase::Drain));
+        }
+        let at = deadline.map_or(Timestamp::NEVER, |deadline| deadline.at);
+        if let Some(Deadline { at, phase }) = deadline
+            && worker.clock.now() >= at
+        {
+            worker.metrics.add(Counter::timeout(phase), 1);
+            return Poll::Ready(Failure::Timeout(phase));
+        }
+        self.timer.arm(at, cx);
+        Poll::Pending
+    }
+
+    /// Reads into the inbox, up to `limit` bytes.
+    ///
+    /// # Errors
+    /// The client is gone.
+    pub(super) fn fill(&mut self, worker: &Worker, limit: usize) -> Result<Filled, Failure> {
+        let mut scratch = worker.scratch.borrow_mut();
+        let filled = self.inbox.fill(&mut self.transport, &mut scratch, limit, &worker.pool);
+        filled.map_err(|_| Failure::ClientGone)
+    }
+
+    /// What this hop adds to the heads it forwards.
+    pub(super) fn hop<'a>(&self, worker: &Worker, request_id: &'a [u8]) -> Hop<'a> {
+        let config = &worker.shared.config;
+        Hop {
+            client: self.peer.ip(),
+            trusted: self.trusted,
+            scheme: "http",
+            request_id,
+            forwarded: config.forwarding.forwarded,
+            allow_underscores: config.message.allow_underscores,
+        }
+    }
+
+    /// Sends all of `outbox`, under the write timeout.
+    ///
+    /// # Errors
+    /// The client is gone, or too slow.
+    pub(super) async fn flush(&mut self, worker: &Worker, mut outbox: Outbox) -> Result<(), Failure> {
+        let mut since = worker.clock.now();
+        let sent = loop {
+            match outbox.send(&mut self.transport, &worker.pool, &[]) {
+                Err(_) => break Err(Failure::ClientGone),
+                Ok(_) if outbox.is_empty() => break Ok(()),
+                Ok(0) => {}
+                Ok(_) => since = worker.clock.now(),
+            }
+            let at = since.after(worker.shared.config.timeouts.write);
+            let deadline = Deadline { at, phase: Phase::Write };
+            let waited = poll_fn(|cx| match self.transport.poll_writable(cx) {
+                Poll::Ready(()) => Poll::Ready(Ok(())),
+                Poll::Pending => self.poll_deadline(worker, Some(deadline), cx).map(Err),
+            });
+            if let Err(failure) = waited.await {
+                break Err(failure);
+            }
+        };
+        outbox.release(&worker.pool);
+        sent
+    }
+
+    /// Ends our side, then throws away what still comes, so that the client can read its response: closing
+    /// with unread bytes would reset the connection and destroy it (RFC 9112 §9.6).
+    pub(super) async fn linger(&mut self, worker: &Worker) {
+        self.transport.shutdown_write();
+        let end = worker.clock.now().after(Some(Duration::from_millis(limits::LINGER_MS)));
+        let mut thrown_away = 0;
+        while thrown_away < limits::LINGER_BYTES_MAX {
+            let silence = worker.clock.now().after(Some(Duration::from_millis(limits::LINGER_SILENCE_MS)));
+            let at = silence.min(end);
+            let readable = poll_fn(|cx| {
+                if worker.clock.now() >= at || worker.shared.lifecycle() == Lifecycle::Cutting {
+                    return Poll::Ready(false);
+                }
+                if self.transport.poll_readable(cx).is_ready() {
+                    return Poll::Ready(true);
+                }
+                self.timer.arm(at, cx);
+                Poll::Pending
+            });
+            if !readable.await {
+                return;
+            }
+            let mut scratch = worker.scratch.borrow_mut();
+            match self.transport.try_read(&mut scratch) {
+                Ok(Some(n)) if n > 0 => thrown_away += n,
+                Ok(None) => {}
+                Ok(Some(_)) | Err(_) => return,
+            }
+            self.transport.yield_read();
+        }
+    }
+}

@@ -1,0 +1,142 @@
+//! What is known of an exchange when it has ended, and its access record.
+
+use std::net::SocketAddr;
+use std::rc::Rc;
+use std::time::Duration;
+
+use crate::h1::RequestHead;
+use crate::proxy::endpoint::Endpoints;
+use crate::proxy::error::Failure;
+use crate::proxy::forward::{self, Hop, Source};
+use crate::telemetry::access_log::AccessRecord;
+use crate::telemetry::metrics::Counter;
+use crate::time::{Phase, Timestamp};
+
+use super::worker::Worker;
+
+/// What the access log says of a request: copied out of its head, which does not live as long.
+#[derive(Debug, Default)]
+pub struct Line {
+    method: Box<[u8]>,
+    host: Box<[u8]>,
+    target: Box<[u8]>,
+    request_id: Box<[u8]>,
+    /// The client that a trusted proxy speaks for.
+    client: Option<SocketAddr>,
+    protocol: &'static str,
+}
+
+impl Line {
+    /// Copies what is logged of a request.
+    pub fn of(worker: &Worker, head: &RequestHead, source: Source<'_>, hop: Hop<'_>) -> Line {
+        let told = forward::client_behind(source, hop, &worker.shared.config.forwarding.trusted_proxies);
+        Line {
+            client: told.map(|ip| SocketAddr::new(ip, 0)),
+            method: head.method_span.of(source.bytes).into(),
+            host: head.authority.of(source.bytes).into(),
+            target: head.target.of(source.bytes).into(),
+            request_id: forward::request_id(source, hop).into(),
+            protocol: head.version.as_str(),
+        }
+    }
+}
+
+/// What the access log says of the exchange beyond its request.
+#[derive(Clone, Debug)]
+pub struct Facts {
+    /// First byte of the request.
+    pub started: Timestamp,
+    /// Head complete.
+    pub understood: Timestamp,
+    /// Status sent; 0 when none was.
+    pub status: u16,
+    /// What went wrong.
+    pub failure: Option<Failure>,
+    /// The endpoint that served.
+    pub endpoint: Option<(Rc<Endpoints>, usize)>,
+    /// Its connection had served before.
+    pub reused: bool,
+    /// Attempts beyond the first.
+    pub retries: u8,
+    /// Became a tunnel.
+    pub tunnel: bool,
+    /// Body bytes to the origin.
+    pub bytes_in: u64,
+    /// Body bytes to the client.
+    pub bytes_out: u64,
+    /// Time spent connecting.
+    pub connect: Option<Duration>,
+    /// When the final response head came.
+    pub responded: Option<Timestamp>,
+}
+
+impl Facts {
+    /// Nothing has happened yet.
+    #[must_use]
+    pub fn new(started: Timestamp, understood: Timestamp) -> Facts {
+        Facts {
+            started,
+            understood,
+            status: 0,
+            failure: None,
+            endpoint: None,
+            reused: false,
+            retries: 0,
+            tunnel: false,
+            bytes_in: 0,
+            bytes_out: 0,
+            connect: None,
+            responded: None,
+        }
+    }
+}
+
+/// Counts an exchange that has ended, and writes its line.
+pub fn record(worker: &Worker, peer: SocketAddr, line: Option<&Line>, facts: &Facts) {
+    count(worker, facts);
+    if !worker.journal.is_on() {
+        return;
+    }
+    let nothing = Line::default();
+    let line = line.unwrap_or(&nothing);
+    let now = worker.clock.now();
+    let upstream = facts.endpoint.as_ref().and_then(|(all, index)| all.0.get(*index));
+    worker.journal.record(&AccessRecord {
+        unix_us: worker.clock.unix_us(),
+        client: line.client.or(Some(peer)),
+        request_id: &line.request_id,
+        method: &line.method,
+        host: &line.host,
+        target: &line.target,
+        protocol: line.protocol,
+        status: facts.status,
+        error: facts.failure.map(Failure::error_type),
+        detail: facts.failure.map(Failure::detail),
+        phase: facts.failure.and_then(Failure::phase).map(Phase::name),
+        upstream: upstream.map_or("", |endpoint| &endpoint.label),
+        reused: facts.reused,
+        retries: facts.retries,
+        tunnel: facts.tunnel,
+        bytes_in: facts.bytes_in,
+        bytes_out: facts.bytes_out,
+        duration: now.since(facts.started),
+        header: facts.understood.since(facts.started),
+        connect: facts.connect,
+        first_byte: facts.responded.map(|at| at.since(facts.started)),
+    });
+}
+
+fn count(worker: &Worker, facts: &Facts) {
+    if facts.status > 0 {
+        worker.metrics.add(Counter::response(facts.status), 1);
+    }
+    match facts.failure {
+        None => {}
+        Some(Failure::ClientGone) => worker.metrics.add(Counter::ClientAborts, 1),
+        Some(Failure::BadRequestBody(_) | Failure::BodyTooLarge) => {
+            worker.metrics.add(Counter::BodiesRefused, 1)
+        }
+        Some(_) if facts.responded.is_some() => worker.metrics.add(Counter::ExchangesCut, 1),
+        Some(_) => {}
+    }
+}
