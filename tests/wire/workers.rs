@@ -19,6 +19,18 @@ fn worker_cores(pid: u32) -> Vec<String> {
     cores
 }
 
+/// Waits until there are `count` workers whose cores satisfy `settled`: threads name and pin themselves.
+fn settled_cores(pid: u32, count: usize, settled: impl Fn(&str) -> bool) -> Vec<String> {
+    eventually("the workers have settled", || {
+        let cores = worker_cores(pid);
+        (cores.len() == count && cores.iter().all(|list| settled(list))).then_some(cores)
+    })
+}
+
+fn is_one_core(list: &str) -> bool {
+    list.parse::<usize>().is_ok()
+}
+
 /// Cores this test may run on.
 fn own_cores() -> usize {
     std::thread::available_parallelism().unwrap().get()
@@ -29,9 +41,7 @@ fn own_cores() -> usize {
 fn one_pinned_worker_per_core() {
     let origin = Origin::serve(|_| ok("fine"));
     let proxy = Proxy::with(&origin, &["--workers", "auto", "--pin", "on"]);
-    let cores = worker_cores(proxy.pid());
-    assert_eq!(cores.len(), own_cores());
-    assert!(cores.iter().all(|list| list.parse::<usize>().is_ok()), "not one core each: {cores:?}");
+    let cores = settled_cores(proxy.pid(), own_cores(), is_one_core);
     let mut distinct = cores.clone();
     distinct.dedup();
     assert_eq!(distinct, cores, "two workers share a core");
@@ -44,7 +54,7 @@ fn unpinned_workers_run_anywhere() {
     let proxy = Proxy::with(&origin, &["--workers", "2"]);
     let status = fs::read_to_string(format!("/proc/{}/status", proxy.pid())).unwrap();
     let whole = status.split_once("Cpus_allowed_list:\t").unwrap().1.lines().next().unwrap();
-    assert_eq!(worker_cores(proxy.pid()), [whole, whole]);
+    assert_eq!(settled_cores(proxy.pid(), 2, |_| true), [whole, whole]);
 }
 
 /// The affinity mask of the process is the limit: under `taskset` to one core there is one worker.
@@ -64,7 +74,7 @@ fn affinity_mask_is_respected() {
         let n = std::io::BufRead::read_line(&mut stderr, &mut line).unwrap();
         assert_ne!(n, 0, "ended before it listened");
     }
-    let cores = worker_cores(child.id());
+    let cores = settled_cores(child.id(), 1, is_one_core);
     child.kill().unwrap();
     child.wait().unwrap();
     assert_eq!(cores, ["0"]);
