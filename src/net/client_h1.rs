@@ -26,7 +26,6 @@ use super::buffers::Outbox;
 use super::client::Client;
 use super::exchange::{ClientFate, Driver};
 use super::fault;
-use super::inbox::Filled;
 use super::record::{self, Facts, Line};
 use super::shared::{Admission, Lifecycle};
 use super::transport::Transport;
@@ -83,98 +82,121 @@ pub async fn serve(worker: Rc<Worker>, transport: Transport, peer: SocketAddr, a
     drop(admission);
 }
 
+/// A head on its way.
+struct Arrival {
+    scan: HeadScan,
+    /// When its first byte came; an earlier message's end, for one that was pipelined behind it.
+    started: Option<Timestamp>,
+    idle_since: Timestamp,
+}
+
 impl Client {
     /// Awaits the next request head.
     async fn next(&mut self, worker: &Worker) -> Next {
-        let idle_since = worker.clock.now();
-        let mut scan = HeadScan::default();
-        let mut started = (!self.inbox.is_empty()).then_some(idle_since);
-        loop {
-            if let Some(started) = started {
-                match self.understand(worker, &mut scan, started) {
-                    Ok(Some(incoming)) => return Next::Request(Box::new(incoming)),
-                    Ok(None) => {}
-                    Err(error) => {
-                        return Next::Refused(
-                            Failure::BadRequest(error),
-                            Facts::new(started, worker.clock.now()),
-                        );
-                    }
-                }
+        let now = worker.clock.now();
+        let started = (!self.inbox.is_empty()).then_some(now);
+        let mut arrival = Arrival { scan: HeadScan::default(), started, idle_since: now };
+        let mut received = self.understand_inbox(worker, &mut arrival);
+        let failure = loop {
+            match received {
+                Ok(Some(incoming)) => return Next::Request(incoming),
+                Ok(None) => {}
+                Err(failure) => break failure,
             }
-            let deadline = self.head_deadline(worker, idle_since, started);
-            if started.is_none()
-                && worker.shared.lifecycle() != Lifecycle::Running
-                && !self.transport.is_readable()
-            {
-                return Next::Closed;
+            if let Err(failure) = poll_fn(|cx| self.poll_head(worker, &arrival, cx)).await {
+                break failure;
             }
-            let waited = poll_fn(|cx| self.poll_request(worker, started.is_none(), deadline, cx)).await;
-            let failed = match waited {
-                Err(failure) => Some(failure),
-                Ok(()) => match self.fill(worker, worker.shared.config.message.head_bytes_max + 1) {
-                    Ok(Filled::Bytes(_)) => {
-                        self.fresh_since = None;
-                        started.get_or_insert_with(|| worker.clock.now());
-                        None
-                    }
-                    Ok(Filled::NotNow) => None,
-                    // A head that fills the inbox is refused by the parser before this.
-                    Ok(Filled::Full) => Some(Failure::BadRequest(HeadError::HeadTooLarge)),
-                    Ok(Filled::End) | Err(_) => Some(Failure::ClientGone),
-                },
-            };
-            if let Some(failure) = failed {
-                return match started {
-                    Some(started) => Next::Refused(failure, Facts::new(started, worker.clock.now())),
-                    None => Next::Closed,
-                };
-            }
+            received = self.receive(worker, &mut arrival);
+        };
+        match arrival.started {
+            Some(started) => Next::Refused(failure, Facts::new(started, worker.clock.now())),
+            None => Next::Closed,
         }
     }
 
+    /// Reads once. A head that comes whole is understood where it lies; only what is left of the bytes, or an
+    /// incomplete head, is kept in the inbox.
+    fn receive(&mut self, worker: &Worker, arrival: &mut Arrival) -> Result<Option<Box<Incoming>>, Failure> {
+        let mut scratch = worker.scratch.borrow_mut();
+        let limit = worker.shared.config.message.head_bytes_max + 1;
+        let room = limit.saturating_sub(self.inbox.bytes().len()).min(scratch.len());
+        // The parser refuses a head before it leaves no room.
+        let window = scratch.get_mut(..room).filter(|window| !window.is_empty());
+        let window = window.ok_or(Failure::BadRequest(HeadError::HeadTooLarge))?;
+        let bytes: &[u8] = match self.transport.try_read(window) {
+            Ok(None) => return Ok(None),
+            Ok(Some(0)) | Err(_) => return Err(Failure::ClientGone),
+            Ok(Some(n)) => window.get(..n).unwrap_or_default(),
+        };
+        self.fresh_since = None;
+        arrival.started.get_or_insert_with(|| worker.clock.now());
+        if !self.inbox.is_empty() {
+            self.inbox.append(bytes, &worker.pool);
+            return self.understand_inbox(worker, arrival);
+        }
+        let understood = self.understand(worker, arrival, bytes)?;
+        let (incoming, used) = understood.map_or((None, 0), |(incoming, used)| (Some(incoming), used));
+        self.inbox.append(bytes.get(used..).unwrap_or_default(), &worker.pool);
+        Ok(incoming)
+    }
+
+    fn understand_inbox(
+        &mut self,
+        worker: &Worker,
+        arrival: &mut Arrival,
+    ) -> Result<Option<Box<Incoming>>, Failure> {
+        let inbox = std::mem::take(&mut self.inbox);
+        let understood = self.understand(worker, arrival, inbox.bytes());
+        self.inbox = inbox;
+        Ok(understood?.map(|(incoming, used)| {
+            self.inbox.consume(used, &worker.pool);
+            incoming
+        }))
+    }
+
+    fn poll_head(
+        &mut self,
+        worker: &Worker,
+        arrival: &Arrival,
+        cx: &mut Context<'_>,
+    ) -> Poll<Result<(), Failure>> {
+        if self.transport.poll_readable(cx).is_ready() {
+            return Poll::Ready(Ok(()));
+        }
+        if arrival.started.is_none() && worker.shared.lifecycle() != Lifecycle::Running {
+            return Poll::Ready(Err(Failure::Timeout(Phase::Drain)));
+        }
+        let deadline = self.head_deadline(worker, arrival);
+        self.poll_deadline(worker, Some(deadline), cx).map(Err)
+    }
+
     /// Idle: keep-alive, and for a fresh connection the handshake timeout. With a head begun: its total time.
-    fn head_deadline(&self, worker: &Worker, idle_since: Timestamp, started: Option<Timestamp>) -> Deadline {
+    fn head_deadline(&self, worker: &Worker, arrival: &Arrival) -> Deadline {
         let timeouts = &worker.shared.config.timeouts;
-        if let Some(started) = started {
+        if let Some(started) = arrival.started {
             return Deadline { at: started.after(timeouts.header), phase: Phase::Header };
         }
-        let idle = Deadline { at: idle_since.after(timeouts.keepalive), phase: Phase::KeepAlive };
+        let idle = Deadline { at: arrival.idle_since.after(timeouts.keepalive), phase: Phase::KeepAlive };
         match self.fresh_since.map(|since| since.after(timeouts.handshake)) {
             Some(at) if at < idle.at => Deadline { at, phase: Phase::Handshake },
             _ => idle,
         }
     }
 
-    fn poll_request(
-        &mut self,
-        worker: &Worker,
-        idle: bool,
-        deadline: Deadline,
-        cx: &mut Context<'_>,
-    ) -> Poll<Result<(), Failure>> {
-        if self.transport.poll_readable(cx).is_ready() {
-            return Poll::Ready(Ok(()));
-        }
-        if idle && worker.shared.lifecycle() != Lifecycle::Running {
-            return Poll::Ready(Err(Failure::Timeout(Phase::Drain)));
-        }
-        self.poll_deadline(worker, Some(deadline), cx).map(Err)
-    }
-
-    /// Parses the head at the start of the inbox and rewrites it for the origin; `None` if it is incomplete.
+    /// Parses the head at the start of `bytes` and rewrites it for the origin. `None` if it is incomplete;
+    /// else also its length.
     fn understand(
-        &mut self,
+        &self,
         worker: &Worker,
-        scan: &mut HeadScan,
-        started: Timestamp,
-    ) -> Result<Option<Incoming>, HeadError> {
-        if !scan.grew(self.inbox.bytes()) {
+        arrival: &mut Arrival,
+        bytes: &[u8],
+    ) -> Result<Option<(Box<Incoming>, usize)>, Failure> {
+        if !arrival.scan.grew(bytes) {
             return Ok(None);
         }
         let mut fields = worker.fields.borrow_mut();
-        let bytes = self.inbox.bytes();
-        let Parsed::Complete(head) = parse_request(bytes, &worker.shared.config.message, &mut fields)? else {
+        let parsed = parse_request(bytes, &worker.shared.config.message, &mut fields);
+        let Parsed::Complete(head) = parsed.map_err(Failure::BadRequest)? else {
             return Ok(None);
         };
         fault::provoke(head.target.of(bytes));
@@ -184,6 +206,8 @@ impl Client {
         let mut forwarded = worker.pool.take();
         forward::request(&head, source, hop, &mut forwarded);
         let now = worker.clock.now();
+        let started = arrival.started.unwrap_or(now);
+        worker.metrics.add(Counter::Requests, 1);
         let incoming = Incoming {
             exchange: exchange(worker, &head, started, now),
             method: head.method,
@@ -193,9 +217,7 @@ impl Client {
             line: worker.journal.is_on().then(|| Box::new(Line::of(worker, &head, source, hop))),
             answers_itself: forward::answers_itself(&head, source),
         };
-        self.inbox.consume(head.bytes, &worker.pool);
-        worker.metrics.add(Counter::Requests, 1);
-        Ok(Some(incoming))
+        Ok(Some((Box::new(incoming), head.bytes)))
     }
 
     async fn exchange(&mut self, worker: &Worker, mut incoming: Box<Incoming>) -> ClientFate {

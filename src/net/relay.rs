@@ -251,6 +251,7 @@ impl Driver<'_> {
             Verdict::Interim => forward::interim(&head, source, self.to_client.stage(&self.worker.pool)),
             Verdict::Tunnel => {
                 self.facts.status = head.status;
+                self.facts.responded = Some(self.worker.clock.now());
                 forward::interim(&head, source, self.to_client.stage(&self.worker.pool));
             }
             Verdict::Relay { outgoing, keep_alive } => {
