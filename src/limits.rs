@@ -36,10 +36,23 @@ pub const TURN_BYTES_MAX: usize = 256 * 1024;
 /// Bytes of pipelined requests kept while an earlier request is being answered.
 pub const PIPELINE_BYTES_MAX: usize = HEAD_BYTES_MAX;
 
+/// Known remainder of a body in bytes from which splicing is cheaper than copying, default of `--splice-min`.
+pub const SPLICE_BYTES_MIN: u64 = 256 * 1024;
+/// Size asked for a pipe, in bytes: the most one splice moves.
+pub const PIPE_BYTES: usize = 256 * 1024;
+/// Pipes of a worker in use at once; beyond that bodies are copied. Two descriptors each.
+pub const PIPES_LENT_MAX: usize = 128;
+/// Unused pipes that a worker keeps.
+pub const PIPES_FREE_MAX: usize = 32;
+
 /// Connections taken from a listener's queue before other tasks run.
 pub const ACCEPT_BATCH_MAX: usize = 64;
 /// Backlog given to listen(2); the kernel clamps it to `net.core.somaxconn`.
 pub const LISTEN_BACKLOG: i32 = 4096;
+/// How long, in milliseconds, a start waits for an address that is in use.
+pub const BIND_PATIENCE_MS: u64 = 1_000;
+/// Pause in milliseconds between attempts to bind.
+pub const BIND_RETRY_MS: u64 = 20;
 /// Pause in milliseconds after accept(2) failed for want of descriptors or memory.
 pub const ACCEPT_PAUSE_MS: u64 = 100;
 /// Pause in milliseconds between looks at a full `--max-connections`.

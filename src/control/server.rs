@@ -146,7 +146,7 @@ fn bind_all(config: &Config, workers: usize) -> Result<(Vec<SocketAddr>, Listene
     let mut addresses = Vec::new();
     let mut listeners: Listeners = (0..workers).map(|_| Vec::new()).collect();
     for &address in &config.listen {
-        let (bound, sockets) = match listener::bind(address, workers) {
+        let (bound, sockets) = match bind_patiently(address, workers) {
             Ok(bound) => bound,
             Err(error) if is_missing_ipv6(&config.listen, address, &error) => {
                 tracing::warn!("this host has no IPv6: not listening on {address}");
@@ -160,6 +160,22 @@ fn bind_all(config: &Config, workers: usize) -> Result<(Vec<SocketAddr>, Listene
         }
     }
     Ok((addresses, listeners))
+}
+
+/// Binds, waiting a moment for a port that a process killed just now still seems to hold: the kernel tears its
+/// rings, and with them its listening sockets, down behind its back.
+fn bind_patiently(address: SocketAddr, workers: usize) -> std::io::Result<(SocketAddr, Vec<OwnedFd>)> {
+    let give_up = Instant::now() + Duration::from_millis(limits::BIND_PATIENCE_MS);
+    loop {
+        match listener::bind(address, workers) {
+            Err(error)
+                if Errno::from_io_error(&error) == Some(Errno::ADDRINUSE) && Instant::now() < give_up =>
+            {
+                std::thread::sleep(Duration::from_millis(limits::BIND_RETRY_MS));
+            }
+            bound => return bound,
+        }
+    }
 }
 
 /// `--listen :80` means both families; on a host without IPv6 the other one is enough.

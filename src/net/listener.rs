@@ -90,7 +90,12 @@ pub async fn accept(worker: Hold, listener: TcpListener) {
     loop {
         let running = wait_for_clients(&worker, &polled).await;
         match accept_batch(&worker, &listener) {
-            Batch::Empty if !running => return,
+            Batch::Empty if !running => {
+                // Closing would not be enough: the ring's poll holds the socket, and with it the port, until the
+                // kernel has torn the ring down, some time after the process has gone.
+                let _ = rustix::net::shutdown(&listener, rustix::net::Shutdown::Both);
+                return;
+            }
             Batch::Empty | Batch::More => starved = false,
             Batch::Full => {
                 worker.metrics.add(Counter::AcceptPauses, 1);

@@ -161,6 +161,22 @@ fn several_workers() {
     assert_eq!(proxy.wait().code(), Some(0));
 }
 
+/// A successor gets the port at once, whether its predecessor drained or was killed. (A ring's poll outlives its
+/// process in the kernel, and would hold the listening socket with it.)
+#[test]
+fn successor_gets_the_port() {
+    let origin = Origin::serve(|_| ok("fine"));
+    let mut proxy = Proxy::of(&origin);
+    let addr = proxy.addr().to_string();
+    for signal in [Signal::TERM, Signal::KILL].into_iter().cycle().take(10) {
+        let _open = proxy.client();
+        proxy.signal(signal);
+        proxy.wait();
+        proxy = Proxy::to(&[&origin.addr.to_string()], &["--listen", &addr]);
+        assert_eq!(Peer::connect(addr.parse().unwrap()).exchange(get("/")).text(), "fine");
+    }
+}
+
 /// Mistakes of the operator end the start with exit code 1 or 2 and a line that says what is wrong.
 #[test]
 fn start_up_errors_say_what_is_wrong() {
