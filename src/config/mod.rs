@@ -43,6 +43,8 @@ pub struct Config {
     pub forwarding: Forwarding,
     /// Idle upstream connections.
     pub pool: Pool,
+    /// Known remainder of a body in bytes from which it is spliced; `None` copies always.
+    pub splice_min: Option<u64>,
     /// How often names of upstreams are resolved again; [`NEVER`] is once, at the start.
     pub dns_refresh: Duration,
     /// Where access-log lines go.

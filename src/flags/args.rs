@@ -145,6 +145,14 @@ pub struct Threads {
         value_parser = number::connections
     )]
     pub max_connections: Auto,
+
+    /// Known remainder of a body in bytes from which it is spliced in the kernel rather than copied; 0 or off
+    /// copies always
+    #[arg(
+        long, env = "RINGRESS_SPLICE_MIN", value_name = "SIZE",
+        default_value_t = BytesLimit(Some(limits::SPLICE_BYTES_MIN))
+    )]
+    pub splice_min: BytesLimit,
 }
 
 /// One timer per phase; `docs/timeouts.md` has the details.

@@ -67,6 +67,7 @@ pub fn config(settings: Settings) -> Result<Config, BuildError> {
         workers: threads.workers.0,
         pin: threads.pin,
         max_connections: threads.max_connections.0,
+        splice_min: threads.splice_min.0,
         timeout_status: timeouts.timeout_status,
         timeouts: timeout_table(&timeouts),
         message: message_limits(&limits)?,

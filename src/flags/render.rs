@@ -24,6 +24,7 @@ fn write_settings(out: &mut String, config: &Config) -> fmt::Result {
     line(out, "workers", Auto(config.workers))?;
     line(out, "pin", switch_word(config.pin))?;
     line(out, "max-connections", Auto(config.max_connections))?;
+    line(out, "splice-min", BytesLimit(config.splice_min))?;
     write_timeouts(out, config)?;
     write_limits(out, config)?;
     list(out, "trusted-proxies", &config.forwarding.trusted_proxies)?;

@@ -61,6 +61,7 @@ fn defaults_are_those_of_the_pure_rooms() {
         workers: None,
         pin: true,
         max_connections: None,
+        splice_min: Some(limits::SPLICE_BYTES_MIN),
         timeouts: Timeouts::default(),
         timeout_status: 504,
         message: MessageLimits::default(),
@@ -357,6 +358,7 @@ prop_compose! {
     fn any_config()(
         (listen, upstreams) in (listeners(), proptest::collection::vec(origin(), 0..4)),
         (workers, pin, max_connections) in (0usize..=1024, any::<bool>(), 0usize..=1_000_000_000),
+        splice_min in proptest::option::of(1u64..),
         (timeouts, timeout_status) in (timeouts(), 500u16..=599),
         message in message_limits(),
         forwarding in forwarding(),
@@ -371,6 +373,7 @@ prop_compose! {
             workers: NonZeroUsize::new(workers),
             pin,
             max_connections: NonZeroUsize::new(max_connections),
+            splice_min,
             timeouts,
             timeout_status,
             message,

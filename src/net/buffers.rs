@@ -1,15 +1,21 @@
-//! Buffers: one scratch per worker for every read, and a pool for what a slow receiver has not taken yet.
+//! What is on its way to a receiver: a pool of buffers for what a slow one has not taken yet, and the outbox
+//! that fills them, or a pipe.
 
 use std::cell::RefCell;
 use std::io::{self, IoSlice};
 
+use rustix::io::Errno;
+
 use crate::limits;
 
+use super::splice::{Pipe, PipePool};
 use super::transport::Transport;
 
-/// The free buffers of a worker.
+/// The free buffers and pipes of a worker.
 #[derive(Debug, Default)]
 pub struct BufferPool {
+    /// Pipes to splice through.
+    pub pipes: PipePool,
     free: RefCell<Vec<Vec<u8>>>,
 }
 
@@ -31,11 +37,15 @@ impl BufferPool {
     }
 }
 
-/// Bytes on their way to one receiver. Holds a buffer only while the receiver is slower than its sender.
+/// Bytes on their way to one receiver: `buf`, then what is in `pipe`, then `behind`. Holds a buffer or a pipe
+/// only while the receiver is slower than its sender.
 #[derive(Debug, Default)]
 pub struct Outbox {
     buf: Vec<u8>,
     sent: usize,
+    pipe: Option<Pipe>,
+    /// What follows the bytes in the pipe: the end of their chunk.
+    behind: &'static [u8],
 }
 
 /// Most slices of one write: what was staged, and prefix, payload, suffix, end of a body.
@@ -45,6 +55,10 @@ impl Outbox {
     /// Bytes not yet sent.
     #[must_use]
     pub fn unsent(&self) -> usize {
+        self.staged() + self.pipe.as_ref().map_or(0, |pipe| pipe.held) + self.behind.len()
+    }
+
+    fn staged(&self) -> usize {
         self.buf.len() - self.sent
     }
 
@@ -68,7 +82,11 @@ impl Outbox {
     /// # Errors
     /// The receiver is gone.
     pub fn send(&mut self, to: &mut Transport, pool: &BufferPool, slices: &[&[u8]]) -> io::Result<usize> {
-        let staged = self.unsent();
+        if self.pipe.is_some() {
+            debug_assert!(slices.iter().all(|bytes| bytes.is_empty()), "nothing is read behind a full pipe");
+            return self.send_piped(to, pool);
+        }
+        let staged = self.staged();
         let mut iov = [IoSlice::new(&[]); SLICES_MAX];
         let mut used = 0;
         let mut all = 0;
@@ -95,6 +113,70 @@ impl Outbox {
         Ok(taken)
     }
 
+    /// Puts payload that has arrived from `from` into a pipe, for the next [`Outbox::send`]. Everything before
+    /// it was sent. `Ok(None)` is "not now"; an `Unsupported` error asks to copy instead.
+    ///
+    /// # Errors
+    /// The sender's connection is broken; or `Unsupported`: there is no pipe, or no way to splice.
+    pub fn fill_pipe(
+        &mut self,
+        from: &mut Transport,
+        pool: &BufferPool,
+        max: u64,
+    ) -> io::Result<Option<usize>> {
+        debug_assert!(self.is_empty());
+        let mut pipe = pool.pipes.take().ok_or(io::ErrorKind::Unsupported)?;
+        let max = usize::try_from(max).unwrap_or(usize::MAX).min(limits::PIPE_BYTES);
+        let filled = from.splice_in(&mut pipe, max);
+        if pipe.held > 0 {
+            self.pipe = Some(pipe);
+        } else {
+            pool.pipes.give(pipe);
+        }
+        filled.map_err(|error| match Errno::from_io_error(&error) {
+            Some(Errno::INVAL | Errno::OPNOTSUPP | Errno::NOSYS) => io::ErrorKind::Unsupported.into(),
+            _ => error,
+        })
+    }
+
+    /// What goes before and behind the bytes in the pipe.
+    pub fn frame_pipe(&mut self, before: &[u8], behind: &'static [u8], pool: &BufferPool) {
+        if !before.is_empty() {
+            self.stage(pool).extend_from_slice(before);
+        }
+        self.behind = behind;
+    }
+
+    fn send_piped(&mut self, to: &mut Transport, pool: &BufferPool) -> io::Result<usize> {
+        let mut taken = self.send_staged(to, pool)?;
+        if self.staged() > 0 {
+            return Ok(taken);
+        }
+        let Some(pipe) = &mut self.pipe else { return Ok(taken) };
+        taken += to.splice_out(pipe)?;
+        if pipe.held == 0 {
+            self.pipe.take().into_iter().for_each(|pipe| pool.pipes.give(pipe));
+            let behind = std::mem::take(&mut self.behind);
+            if !behind.is_empty() {
+                self.stage(pool).extend_from_slice(behind);
+                taken += self.send_staged(to, pool)?;
+            }
+        }
+        Ok(taken)
+    }
+
+    fn send_staged(&mut self, to: &mut Transport, pool: &BufferPool) -> io::Result<usize> {
+        let staged = self.buf.get(self.sent..).filter(|staged| !staged.is_empty());
+        let Some(staged) = staged else { return Ok(0) };
+        let taken = to.try_write(&[IoSlice::new(staged)])?;
+        self.sent += taken;
+        if self.staged() == 0 {
+            self.sent = 0;
+            pool.give(std::mem::take(&mut self.buf));
+        }
+        Ok(taken)
+    }
+
     fn keep(&mut self, mut skip: usize, slices: &[&[u8]], pool: &BufferPool) {
         let buf = self.stage(pool);
         for bytes in slices {
@@ -107,6 +189,8 @@ impl Outbox {
     /// Forgets what was not sent and gives the buffer back.
     pub fn release(&mut self, pool: &BufferPool) {
         self.sent = 0;
+        self.behind = &[];
         pool.give(std::mem::take(&mut self.buf));
+        self.pipe.take().into_iter().for_each(|pipe| pool.pipes.give(pipe));
     }
 }

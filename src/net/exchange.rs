@@ -70,6 +70,8 @@ pub struct Driver<'a> {
     pub(super) scan: HeadScan,
     /// The origin sent bytes behind its response: its connection is not to be trusted again.
     pub(super) surplus: bool,
+    /// Known remainder from which a body is spliced; beyond reach where splicing is off or does not work.
+    pub(super) splice_min: u64,
     /// How the response's body travels.
     pub(super) outgoing: Outgoing,
     /// `Keep-Alive: timeout` of the origin.
@@ -94,6 +96,7 @@ impl<'a> Driver<'a> {
             from_origin: Inbox::default(),
             scan: HeadScan::default(),
             surplus: false,
+            splice_min: worker.shared.config.splice_min.unwrap_or(u64::MAX),
             outgoing: Outgoing::Same,
             keep_alive: None,
             facts: incoming.facts,

@@ -22,6 +22,7 @@ pub mod log_sink;
 pub mod record;
 pub mod relay;
 pub mod shared;
+pub mod splice;
 pub mod timer;
 pub mod transport;
 pub mod tunnel;

@@ -8,6 +8,7 @@
 //! buffer, and nothing more is read until that is gone. Each direction moves at most
 //! [`limits::TURN_BYTES_MAX`] bytes before its neighbours run.
 
+use std::io::ErrorKind;
 use std::time::Duration;
 
 use crate::h1::ResponseHead;
@@ -32,6 +33,14 @@ struct Passed {
     taken: usize,
 }
 
+/// What one read of the origin brought.
+enum Arrived {
+    Bytes(usize),
+    NotNow,
+    End,
+    Switched,
+}
+
 /// How passing a piece on went wrong.
 enum Stuck {
     /// The sender's framing is broken.
@@ -49,10 +58,12 @@ impl Driver<'_> {
         }
         let mut moved = 0;
         while self.exchange.wants_client() && self.to_origin.is_empty() {
-            let passed = if self.client.inbox.is_empty() {
-                self.upload_from_socket(upstream, now)?
-            } else {
+            let passed = if !self.client.inbox.is_empty() {
                 self.upload_from_inbox(upstream, now)?
+            } else if self.head_sent && self.exchange.upload().bulk() >= self.splice_min {
+                self.splice_up(upstream, now)?
+            } else {
+                self.upload_from_socket(upstream, now)?
             };
             moved += passed;
             if passed == 0 {
@@ -91,6 +102,29 @@ impl Driver<'_> {
                 let bytes = scratch.get_mut(..n).unwrap_or_default();
                 let consumed = self.upload(bytes, upstream, now)?;
                 self.client.inbox.append(bytes.get(consumed..).unwrap_or_default(), &self.worker.pool);
+                Ok(n)
+            }
+        }
+    }
+
+    fn splice_up(&mut self, upstream: &mut Upstream, now: Timestamp) -> Result<usize, Failure> {
+        if !self.client.transport.is_readable() {
+            return Ok(0);
+        }
+        let pool = &self.worker.pool;
+        let bulk = self.exchange.upload().bulk();
+        match self.to_origin.fill_pipe(&mut self.client.transport, pool, bulk) {
+            Ok(None) => Ok(0),
+            Err(error) if error.kind() == ErrorKind::Unsupported => {
+                self.splice_min = u64::MAX;
+                self.upload_from_socket(upstream, now)
+            }
+            Ok(Some(0)) | Err(_) => Err(Failure::ClientGone),
+            Ok(Some(n)) => {
+                let (before, behind) = self.exchange.upload_mut().moved(n);
+                self.to_origin.frame_pipe(before.as_slice(), behind, pool);
+                self.send_to_origin(upstream, now);
+                self.exchange.client_sent(now)?;
                 Ok(n)
             }
         }
@@ -148,19 +182,13 @@ impl Driver<'_> {
         }
         let mut moved = 0;
         while self.exchange.wants_origin() && upstream.transport.is_readable() {
-            let mut scratch = Driver::scratch(self.worker);
-            match upstream.transport.try_read(&mut scratch) {
-                Ok(None) => break,
-                Ok(Some(0)) => self.origin_ended()?,
-                Err(_) if self.exchange.is_responding() => return Err(Failure::ResponseCut),
-                Err(_) => return Err(Failure::UpstreamClosed),
-                Ok(Some(n)) => {
-                    self.exchange.origin_sent(self.worker.clock.now());
-                    if self.origin_spoke(scratch.get_mut(..n).unwrap_or_default())? == Progress::Switched {
-                        return Ok(Progress::Switched);
-                    }
-                    moved += n;
-                }
+            let splice = self.exchange.is_responding() && self.exchange.download().bulk() >= self.splice_min;
+            let arrived = if splice { self.splice_down(upstream) } else { self.read_origin(upstream) };
+            match arrived? {
+                Arrived::Bytes(n) => moved += n,
+                Arrived::NotNow => break,
+                Arrived::End => self.origin_ended()?,
+                Arrived::Switched => return Ok(Progress::Switched),
             }
             if moved >= limits::TURN_BYTES_MAX {
                 upstream.transport.yield_read();
@@ -168,6 +196,47 @@ impl Driver<'_> {
             }
         }
         Ok(Progress::Underway)
+    }
+
+    fn read_origin(&mut self, upstream: &mut Upstream) -> Result<Arrived, Failure> {
+        let mut scratch = Driver::scratch(self.worker);
+        match upstream.transport.try_read(&mut scratch) {
+            Ok(None) => Ok(Arrived::NotNow),
+            Ok(Some(0)) => Ok(Arrived::End),
+            Err(_) => Err(self.origin_broke()),
+            Ok(Some(n)) => {
+                self.exchange.origin_sent(self.worker.clock.now());
+                Ok(match self.origin_spoke(scratch.get_mut(..n).unwrap_or_default())? {
+                    Progress::Switched => Arrived::Switched,
+                    Progress::Underway => Arrived::Bytes(n),
+                })
+            }
+        }
+    }
+
+    fn splice_down(&mut self, upstream: &mut Upstream) -> Result<Arrived, Failure> {
+        let pool = &self.worker.pool;
+        let bulk = self.exchange.download().bulk();
+        match self.to_client.fill_pipe(&mut upstream.transport, pool, bulk) {
+            Ok(None) => Ok(Arrived::NotNow),
+            Ok(Some(0)) => Ok(Arrived::End),
+            Err(error) if error.kind() == ErrorKind::Unsupported => {
+                self.splice_min = u64::MAX;
+                self.read_origin(upstream)
+            }
+            Err(_) => Err(self.origin_broke()),
+            Ok(Some(n)) => {
+                self.exchange.origin_sent(self.worker.clock.now());
+                let (before, behind) = self.exchange.download_mut().moved(n);
+                self.to_client.frame_pipe(before.as_slice(), behind, pool);
+                self.send_to_client(&[])?;
+                Ok(Arrived::Bytes(n))
+            }
+        }
+    }
+
+    fn origin_broke(&self) -> Failure {
+        if self.exchange.is_responding() { Failure::ResponseCut } else { Failure::UpstreamClosed }
     }
 
     fn origin_ended(&mut self) -> Result<(), Failure> {

@@ -25,7 +25,13 @@ use std::task::{Context, Poll};
 use std::time::Duration;
 
 use monoio::net::{TcpStream, UnixStream};
+use rustix::io::Errno;
 use rustix::net::{RecvFlags, SendAncillaryBuffer, SendFlags, Shutdown};
+use rustix::pipe::{SpliceFlags, splice};
+
+use super::splice::Pipe;
+
+const SPLICE: SpliceFlags = SpliceFlags::MOVE.union(SpliceFlags::NONBLOCK);
 
 /// What is known about one direction of a socket.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -158,7 +164,7 @@ impl Transport {
                 }
                 Ok(Some(n))
             }
-            Err(rustix::io::Errno::AGAIN | rustix::io::Errno::INTR) => {
+            Err(Errno::AGAIN | Errno::INTR) => {
                 state.set(Readiness::Idle);
                 Ok(None)
             }
@@ -187,12 +193,60 @@ impl Transport {
                 }
                 Ok(n)
             }
-            Err(rustix::io::Errno::AGAIN | rustix::io::Errno::INTR) => {
+            Err(Errno::AGAIN | Errno::INTR) => {
                 self.socket.tx.set(Readiness::Idle);
                 Ok(0)
             }
             Err(error) => Err(error.into()),
         }
+    }
+
+    /// Moves at most `max` bytes that have arrived into `pipe`: `Ok(Some(0))` is the end of the stream,
+    /// `Ok(None)` is "not now".
+    ///
+    /// # Errors
+    /// The connection is broken, or its kind cannot be spliced (EINVAL).
+    pub fn splice_in(&mut self, pipe: &mut Pipe, max: usize) -> io::Result<Option<usize>> {
+        let state = &self.socket.rx;
+        if state.get() == Readiness::Failed {
+            return Err(io::Error::other("waiting for the socket failed"));
+        }
+        match splice(&*self.socket, None, &pipe.write, None, max, SPLICE) {
+            Ok(n) => {
+                pipe.held += n;
+                Ok(Some(n))
+            }
+            Err(Errno::AGAIN | Errno::INTR) => {
+                state.set(Readiness::Idle);
+                Ok(None)
+            }
+            Err(error) => Err(error.into()),
+        }
+    }
+
+    /// Moves as much of what is in `pipe` as the socket takes now; 0 is "not now".
+    ///
+    /// # Errors
+    /// The connection is broken.
+    pub fn splice_out(&mut self, pipe: &mut Pipe) -> io::Result<usize> {
+        if self.socket.tx.get() == Readiness::Failed {
+            return Err(io::Error::other("waiting for the socket failed"));
+        }
+        let mut moved = 0;
+        while pipe.held > 0 {
+            match splice(&pipe.read, None, &*self.socket, None, pipe.held, SPLICE) {
+                Ok(0) | Err(Errno::AGAIN | Errno::INTR) => {
+                    self.socket.tx.set(Readiness::Idle);
+                    break;
+                }
+                Ok(n) => {
+                    pipe.held -= n;
+                    moved += n;
+                }
+                Err(error) => return Err(error.into()),
+            }
+        }
+        Ok(moved)
     }
 
     /// Tells the peer that no more bytes follow. Errors mean that it has gone, which the next read says too.

@@ -7,6 +7,7 @@
 //! when both have, when a side breaks, or when neither says anything for `--tunnel-timeout`.
 
 use std::future::poll_fn;
+use std::io::{self, ErrorKind};
 use std::task::{Context, Poll};
 
 use crate::limits;
@@ -43,26 +44,31 @@ struct Way {
     stage: Stage,
     outbox: Outbox,
     bytes: u64,
+    /// The last read filled the scratch: more is waiting than one read brings, so splicing pays.
+    bulky: bool,
+    /// Splicing is on and has worked so far.
+    splices: bool,
 }
 
 impl Way {
-    fn new(outbox: Outbox) -> Way {
-        Way { stage: Stage::Open, outbox, bytes: 0 }
+    fn new(outbox: Outbox, splices: bool) -> Way {
+        Way { stage: Stage::Open, outbox, bytes: 0, bulky: false, splices }
     }
 
     /// Moves what can be moved; true when anything was.
-    fn pump(&mut self, from: &mut Transport, to: &mut Transport, worker: &Worker) -> std::io::Result<bool> {
+    fn pump(&mut self, from: &mut Transport, to: &mut Transport, worker: &Worker) -> io::Result<bool> {
         let mut progress = !self.outbox.is_empty() && self.send(to, worker, &[])? > 0;
         let mut moved = 0;
         while self.stage == Stage::Open && self.outbox.is_empty() && from.is_readable() {
-            let mut scratch = worker.scratch.borrow_mut();
-            match from.try_read(&mut scratch)? {
+            let arrived = if self.bulky && self.splices {
+                self.splice(from, to, worker)?
+            } else {
+                self.copy(from, to, worker)?
+            };
+            match arrived {
                 None => break,
                 Some(0) => self.stage = Stage::Draining,
-                Some(n) => {
-                    self.send(to, worker, scratch.get(..n).unwrap_or_default())?;
-                    moved += n;
-                }
+                Some(n) => moved += n,
             }
             progress = true;
             if moved >= limits::TURN_BYTES_MAX {
@@ -77,7 +83,43 @@ impl Way {
         Ok(progress)
     }
 
-    fn send(&mut self, to: &mut Transport, worker: &Worker, bytes: &[u8]) -> std::io::Result<usize> {
+    fn copy(
+        &mut self,
+        from: &mut Transport,
+        to: &mut Transport,
+        worker: &Worker,
+    ) -> io::Result<Option<usize>> {
+        let mut scratch = worker.scratch.borrow_mut();
+        let arrived = from.try_read(&mut scratch)?;
+        if let Some(n) = arrived {
+            self.bulky = n == scratch.len();
+            self.send(to, worker, scratch.get(..n).unwrap_or_default())?;
+        }
+        Ok(arrived)
+    }
+
+    fn splice(
+        &mut self,
+        from: &mut Transport,
+        to: &mut Transport,
+        worker: &Worker,
+    ) -> io::Result<Option<usize>> {
+        match self.outbox.fill_pipe(from, &worker.pool, u64::MAX) {
+            Ok(Some(n)) => {
+                self.bytes += n as u64;
+                self.bulky = n >= limits::SCRATCH_BYTES;
+                self.send(to, worker, &[])?;
+                Ok(Some(n))
+            }
+            Err(error) if error.kind() == ErrorKind::Unsupported => {
+                self.splices = false;
+                self.copy(from, to, worker)
+            }
+            other => other,
+        }
+    }
+
+    fn send(&mut self, to: &mut Transport, worker: &Worker, bytes: &[u8]) -> io::Result<usize> {
         let taken = self.outbox.send(to, &worker.pool, &[bytes])?;
         self.bytes += bytes.len() as u64;
         Ok(taken)
@@ -99,8 +141,9 @@ pub async fn run(
     to_client: Outbox,
     to_origin: Outbox,
 ) -> Ended {
-    let mut up = Way::new(to_origin);
-    let mut down = Way::new(to_client);
+    let splices = worker.shared.config.splice_min.is_some();
+    let mut up = Way::new(to_origin, splices);
+    let mut down = Way::new(to_client, splices);
     // What the client sent behind its request is the tunnel's first bytes.
     up.bytes += client.inbox.bytes().len() as u64;
     up.outbox.stage(&worker.pool).extend_from_slice(client.inbox.bytes());

@@ -75,6 +75,19 @@ impl Flow {
         Ok(Piece { prefix, payload: decoded.payload, suffix, consumed: decoded.consumed, done: decoded.done })
     }
 
+    /// Payload bytes certain to follow that may be moved without being seen.
+    #[must_use]
+    pub fn bulk(&self) -> u64 {
+        if self.stopped { 0 } else { self.decoder.bulk() }
+    }
+
+    /// `bytes` of [`Flow::bulk`] were moved unseen: what goes before and behind them.
+    pub fn moved(&mut self, bytes: usize) -> (Prefix, &'static [u8]) {
+        self.decoder.skip_bulk(bytes as u64);
+        self.payload += bytes as u64;
+        (self.encoder.prefix(bytes), self.encoder.suffix())
+    }
+
     /// The sender closed its side.
     ///
     /// # Errors

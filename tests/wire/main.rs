@@ -12,6 +12,7 @@ mod lifecycle;
 mod log;
 mod selftest;
 mod slow;
+mod splice;
 mod streaming;
 mod strictness;
 mod upgrade;
