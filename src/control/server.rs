@@ -23,7 +23,7 @@ use crate::limits;
 use crate::net::listener;
 use crate::net::log_sink::LogSink;
 use crate::net::shared::{Lifecycle, Shared};
-use crate::net::worker::{self, Setup};
+use crate::net::thread::{self, Setup};
 use crate::telemetry::metrics::{self, Counter, Shard};
 
 use super::dns::{Refresher, Resolver};
@@ -59,7 +59,7 @@ pub fn run(mut config: Config) -> Result<(), StartError> {
     log_panics();
     let workers = cores(&config);
     let connections_max = descriptors(&config, workers.len())?;
-    drop(worker::runtime().map_err(|error| StartError::Ring { error })?);
+    drop(thread::runtime().map_err(|error| StartError::Ring { error })?);
     if config.demo {
         let origin = crate::demo::start().map_err(StartError::Demo)?;
         config.upstreams = vec![Upstream::Address(origin)];
@@ -229,7 +229,7 @@ fn start_workers(
         };
         let events = events.clone();
         let body = move || {
-            let ended = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| worker::run(setup)));
+            let ended = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| thread::run(setup)));
             let reason = match ended {
                 Ok(Ok(())) => None,
                 Ok(Err(error)) => Some(error.to_string()),

@@ -6,7 +6,7 @@
 
 use super::error::HeadError;
 use super::field::{is_token, trim};
-use super::head::{Method, Version};
+use super::method::{Method, Version};
 
 /// How the end of a message body is marked.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -9,7 +9,7 @@
 
 use super::field::list;
 use super::framing::Framing;
-use super::head::Version;
+use super::method::Version;
 
 /// What the Connection fields of a head say about the connection itself.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]

@@ -14,7 +14,7 @@ use std::rc::Rc;
 use std::task::{Context, Poll};
 
 use crate::h1::head::{Parsed, parse_request};
-use crate::h1::{HeadError, HeadScan, Method, RequestHead, Version};
+use crate::h1::{HeadError, HeadScan, RequestHead, Version};
 use crate::proxy::error::Failure;
 use crate::proxy::exchange::{Deadline, Exchange, Request};
 use crate::proxy::forward::{self, Source};
@@ -24,31 +24,12 @@ use crate::time::{Phase, Timestamp};
 
 use super::buffers::Outbox;
 use super::client::Client;
-use super::exchange::{ClientFate, Driver};
+use super::exchange::{ClientFate, Driver, Incoming};
 use super::fault;
 use super::record::{self, Facts, Line};
 use super::shared::{Admission, Lifecycle};
 use super::transport::Transport;
 use super::worker::Worker;
-
-/// A request whose head was understood.
-#[derive(Debug)]
-pub struct Incoming {
-    /// Its exchange.
-    pub exchange: Exchange,
-    /// Method.
-    pub method: Method,
-    /// The client's protocol version.
-    pub version: Version,
-    /// The head to forward.
-    pub head: Vec<u8>,
-    /// For the log.
-    pub facts: Facts,
-    /// For the log, if there is one.
-    pub line: Option<Box<Line>>,
-    /// The request is for the proxy itself.
-    pub answers_itself: bool,
-}
 
 /// What an idle connection came to.
 enum Next {

@@ -22,14 +22,32 @@ use crate::time::{Phase, Timestamp};
 
 use super::buffers::Outbox;
 use super::client::Client;
-use super::client_h1::Incoming;
 use super::connect::{self, Begun};
 use super::inbox::{Filled, Inbox};
-use super::record::Facts;
+use super::record::{Facts, Line};
 use super::shared::Lifecycle;
 use super::tunnel;
 use super::upstream::Upstream;
 use super::worker::Worker;
+
+/// A request whose head was understood.
+#[derive(Debug)]
+pub struct Incoming {
+    /// Its exchange.
+    pub exchange: Exchange,
+    /// Method.
+    pub method: Method,
+    /// The client's protocol version.
+    pub version: Version,
+    /// The head to forward.
+    pub head: Vec<u8>,
+    /// For the log.
+    pub facts: Facts,
+    /// For the log, if there is one.
+    pub line: Option<Box<Line>>,
+    /// The request is for the proxy itself.
+    pub answers_itself: bool,
+}
 
 /// What becomes of the client's connection.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

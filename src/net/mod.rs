@@ -23,6 +23,7 @@ pub mod record;
 pub mod relay;
 pub mod shared;
 pub mod splice;
+pub mod thread;
 pub mod timer;
 pub mod transport;
 pub mod tunnel;

@@ -287,7 +287,7 @@ fn poll_direction(state: &Cell<Readiness>, watch: &mut Watch, cx: &mut Context<'
 mod tests {
     use super::*;
     use crate::net::buffers::{BufferPool, Outbox};
-    use crate::net::worker::runtime;
+    use crate::net::thread::runtime;
     use std::io::{Read as _, Write as _};
 
     fn pair() -> (Transport, StdUnixStream) {

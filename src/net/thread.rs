@@ -1,0 +1,141 @@
+//! A worker's thread: pinned, with a ring of its own, from its start until the process has drained.
+
+use std::future::{Future, poll_fn};
+use std::io;
+use std::os::fd::OwnedFd;
+use std::pin::pin;
+use std::rc::Rc;
+use std::sync::Arc;
+
+use monoio::time::TimeDriver;
+use monoio::{IoUringDriver, Runtime, RuntimeBuilder};
+use rustix::io::Errno;
+
+use crate::limits;
+use crate::telemetry::metrics::Shard;
+
+use super::listener;
+use super::log_sink::LogSink;
+use super::shared::{Lifecycle, Shared};
+use super::worker::Worker;
+
+/// What control hands to a worker's thread.
+#[derive(Debug)]
+pub struct Setup {
+    /// Number of the worker, from 0.
+    pub index: usize,
+    /// The core to pin to, if any.
+    pub core: Option<core_affinity::CoreId>,
+    /// This worker's listening sockets, bound and listening.
+    pub listeners: Vec<OwnedFd>,
+    /// An eventfd: written to when [`Shared::lifecycle`] has moved on.
+    pub doorbell: OwnedFd,
+    /// The process.
+    pub shared: Arc<Shared>,
+    /// Counters of this worker.
+    pub metrics: Arc<Shard>,
+    /// Access-log lines of this worker.
+    pub log: Option<LogSink>,
+    /// Random and this worker's own.
+    pub id_seed: [u64; 2],
+}
+
+/// A runtime over a ring that delivers completions to this thread alone, when it asks: up to 15 % less CPU
+/// per request than the default (DESIGN §4). Older kernels refuse the flags with EINVAL; then without.
+///
+/// # Errors
+/// The kernel has no io_uring for us.
+pub fn runtime() -> io::Result<Runtime<TimeDriver<IoUringDriver>>> {
+    let mut tuned = io_uring::IoUring::builder();
+    tuned.setup_single_issuer().setup_defer_taskrun().setup_cqsize(limits::RING_COMPLETIONS);
+    let mut plain = io_uring::IoUring::builder();
+    plain.setup_cqsize(limits::RING_COMPLETIONS);
+    preferring(tuned, plain)
+}
+
+/// The `tuned` ring, or the `plain` one where the kernel does not know its flags.
+fn preferring(
+    tuned: io_uring::Builder,
+    plain: io_uring::Builder,
+) -> io::Result<Runtime<TimeDriver<IoUringDriver>>> {
+    build(tuned).or_else(|error| match Errno::from_io_error(&error) {
+        Some(Errno::INVAL) => build(plain),
+        _ => Err(error),
+    })
+}
+
+fn build(builder: io_uring::Builder) -> io::Result<Runtime<TimeDriver<IoUringDriver>>> {
+    RuntimeBuilder::<IoUringDriver>::new()
+        .with_entries(limits::RING_ENTRIES)
+        .uring_builder(builder)
+        .enable_timer()
+        .build()
+}
+
+/// Runs a worker until the process has drained.
+///
+/// # Errors
+/// The ring cannot be made.
+pub fn run(setup: Setup) -> io::Result<()> {
+    if let Some(core) = setup.core
+        && !core_affinity::set_for_current(core)
+    {
+        tracing::warn!(worker = setup.index, core = core.id, "cannot pin to this core; running unpinned");
+    }
+    runtime()?.block_on(serve(setup))
+}
+
+async fn serve(setup: Setup) -> io::Result<()> {
+    let worker = Worker::new(setup.index, setup.shared, setup.metrics, setup.log, setup.id_seed);
+    monoio::spawn(Rc::clone(&worker.timers).drive());
+    let keeper = Rc::clone(&worker);
+    monoio::spawn(async move { keeper.upstreams.keep(&keeper.clock, keeper.timers.timer()).await });
+    let flusher = Rc::clone(&worker);
+    monoio::spawn(async move { flusher.journal.flush_each_turn().await });
+    for listener in setup.listeners {
+        monoio::spawn(listener::accept(worker.hold(), std::net::TcpListener::from(listener)));
+    }
+    let drained = obey(&worker, setup.doorbell).await;
+    worker.journal.close();
+    drained
+}
+
+/// Follows the process's lifecycle; returns when the last connection has closed behind a drain.
+async fn obey(worker: &Worker, doorbell: OwnedFd) -> io::Result<()> {
+    let doorbell = monoio::fs::File::from_std(std::fs::File::from(doorbell))?;
+    while worker.shared.lifecycle() == Lifecycle::Running {
+        // An eventfd is read at whatever offset; a read error would only mean an extra look.
+        let _ = doorbell.read_at(vec![0; 8], 0).await;
+    }
+    worker.upstreams.close_idle();
+    worker.timers.wake_all();
+    let mut rung = pin!(doorbell.read_at(vec![0; 8], 0));
+    let mut ringing = true;
+    poll_fn(|cx| {
+        if ringing && rung.as_mut().poll(cx).is_ready() {
+            ringing = false;
+            worker.timers.wake_all();
+        }
+        worker.poll_released(cx)
+    })
+    .await;
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Goal: a kernel that refuses the tuned flags still gets a worker. Method: flags every kernel refuses
+    /// (DEFER_TASKRUN without SINGLE_ISSUER), and a plain ring that must then run a task.
+    #[test]
+    fn a_kernel_without_the_tuned_flags_gets_a_plain_ring() {
+        let mut refused = io_uring::IoUring::builder();
+        refused.setup_defer_taskrun();
+        assert!(
+            build(refused.clone()).is_err_and(|error| Errno::from_io_error(&error) == Some(Errno::INVAL))
+        );
+        let mut runtime = preferring(refused, io_uring::IoUring::builder()).unwrap();
+        assert_eq!(runtime.block_on(async { 7 }), 7);
+    }
+}
