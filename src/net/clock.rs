@@ -7,9 +7,13 @@ use crate::telemetry::date::write_http_date;
 use crate::time::Timestamp;
 
 /// Reads the clocks; one per worker, all from the same epoch.
+///
+/// Monotonic time stands still while a task runs: it is read once when the task is polled, and an exchange asks
+/// for it a dozen times (each read costs 25 ns through the vDSO; together they were 2 % of a small request).
 #[derive(Debug)]
 pub struct Clock {
     epoch: Instant,
+    now: Cell<Timestamp>,
     date_second: Cell<u64>,
     date: RefCell<Vec<u8>>,
 }
@@ -18,13 +22,25 @@ impl Clock {
     /// A clock that counts from `epoch`.
     #[must_use]
     pub fn new(epoch: Instant) -> Clock {
-        Clock { epoch, date_second: Cell::new(u64::MAX), date: RefCell::new(Vec::new()) }
+        Clock {
+            epoch,
+            now: Cell::new(Timestamp(0)),
+            date_second: Cell::new(u64::MAX),
+            date: RefCell::new(Vec::new()),
+        }
     }
 
-    /// Now, monotonic. About 25 ns through the vDSO.
+    /// Monotonic time when the running task was polled.
     #[must_use]
     pub fn now(&self) -> Timestamp {
-        Timestamp(u64::try_from(self.epoch.elapsed().as_micros()).unwrap_or(u64::MAX))
+        self.now.get()
+    }
+
+    /// Reads the monotonic clock: every task does so when it is polled.
+    pub fn refresh(&self) -> Timestamp {
+        let now = Timestamp(u64::try_from(self.epoch.elapsed().as_micros()).unwrap_or(u64::MAX));
+        self.now.set(now);
+        now
     }
 
     /// The instant of a timestamp, for the runtime's sleep.

@@ -66,7 +66,7 @@ impl Timers {
                 sleep.as_mut().reset(at.into());
             }
             poll_fn(|cx| self.poll_due(cx, next, sleep.as_mut())).await;
-            self.wheel.borrow_mut().advance(self.clock.now(), |_, waker| {
+            self.wheel.borrow_mut().advance(self.clock.refresh(), |_, waker| {
                 if let Some(waker) = waker {
                     waker.wake_by_ref();
                 }
@@ -116,7 +116,7 @@ impl Timer {
     pub async fn sleep_until(&mut self, deadline: Timestamp) {
         let clock = Rc::clone(&self.timers.clock);
         poll_fn(|cx| {
-            if clock.now() >= deadline {
+            if clock.refresh() >= deadline {
                 return Poll::Ready(());
             }
             self.arm(deadline, cx);

@@ -145,7 +145,7 @@ impl Upstreams {
     pub async fn keep(&self, clock: &Clock, mut timer: Timer) {
         const SWEEP: Option<Duration> = Some(Duration::from_secs(1));
         poll_fn(|cx| {
-            let now = clock.now();
+            let now = clock.refresh();
             let mut state = self.state.borrow_mut();
             state.keeper.get_or_insert_with(|| cx.waker().clone());
             for idle in &mut state.idle {

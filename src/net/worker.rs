@@ -64,6 +64,7 @@ impl Worker {
         id_seed: [u64; 2],
     ) -> Rc<Worker> {
         let clock = Rc::new(Clock::new(shared.epoch));
+        clock.refresh();
         Rc::new(Worker {
             timers: Timers::new(Rc::clone(&clock)),
             clock,
@@ -105,7 +106,7 @@ impl Worker {
 
     /// Sleeps for `ms` milliseconds.
     pub async fn pause(&self, ms: u64) {
-        let until = self.clock.now().after(Some(Duration::from_millis(ms)));
+        let until = self.clock.refresh().after(Some(Duration::from_millis(ms)));
         self.timers.timer().sleep_until(until).await;
     }
 }
@@ -148,6 +149,7 @@ impl<F: Future<Output = ()>> Future for Connection<F> {
 
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
         let this = self.project();
+        this.worker.clock.refresh();
         // Unwind safety: a panicked task is never polled again, and what it shares with others (the worker's
         // cells) is valid between any two of its statements.
         match catch_unwind(AssertUnwindSafe(|| this.task.poll(cx))) {
