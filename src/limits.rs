@@ -49,6 +49,8 @@ pub const PIPES_FREE_MAX: usize = 32;
 pub const ACCEPT_BATCH_MAX: usize = 64;
 /// Backlog given to listen(2); the kernel clamps it to `net.core.somaxconn`.
 pub const LISTEN_BACKLOG: i32 = 4096;
+/// How long, in milliseconds, workers may take to cut what still runs and to log it.
+pub const CUT_GRACE_MS: u64 = 2_000;
 /// How long, in milliseconds, a start waits for an address that is in use.
 pub const BIND_PATIENCE_MS: u64 = 1_000;
 /// Pause in milliseconds between attempts to bind.
@@ -57,10 +59,20 @@ pub const BIND_RETRY_MS: u64 = 20;
 pub const ACCEPT_PAUSE_MS: u64 = 100;
 /// Pause in milliseconds between looks at a full `--max-connections`.
 pub const CONNECTIONS_FULL_PAUSE_MS: u64 = 20;
-/// Descriptors kept back from `--max-connections`: listeners, rings, logs, standard streams.
+/// Descriptors of the process itself: standard streams, log, signals, and some spare.
 pub const DESCRIPTORS_RESERVED: usize = 32;
 /// Descriptors that one client connection may need: itself and its upstream.
 pub const DESCRIPTORS_PER_CONNECTION: usize = 2;
+/// Share of the descriptors, in percent, for idle upstream connections.
+pub const DESCRIPTORS_IDLE_PERCENT: usize = 20;
+/// Share of the descriptors, in percent, for pipes to splice through.
+pub const DESCRIPTORS_PIPES_PERCENT: usize = 10;
+/// Idle upstream connections closed at once when descriptors run out.
+pub const EVICT_BATCH: usize = 8;
+/// Pause in milliseconds after that, until their descriptors are free.
+pub const EVICT_PAUSE_MS: u64 = 5;
+/// At most one warning about the same trouble in this time, in milliseconds.
+pub const WARNING_PAUSE_MS: u64 = 10_000;
 
 /// Longest lingering read in milliseconds after a response that ends the connection early.
 pub const LINGER_MS: u64 = 5_000;
@@ -85,6 +97,15 @@ pub const DNS_RETRY_S: u64 = 2;
 pub const LOG_BATCHES_MAX: usize = 64;
 /// Bytes at which a worker hands its batch of log lines over.
 pub const LOG_BATCH_BYTES: usize = 32 * 1024;
+
+/// Bytes of log lines that a worker keeps while the queue is full; beyond that it drops lines.
+pub const LOG_BACKLOG_BYTES_MAX: usize = 1024 * 1024;
+/// Pause in milliseconds before a worker offers its backlog again.
+pub const LOG_RETRY_MS: u64 = 20;
+/// Attempts of a worker that ends to hand its last lines over, and the pause between them in milliseconds.
+pub const LOG_LAST_ATTEMPTS: u32 = 50;
+/// See [`LOG_LAST_ATTEMPTS`].
+pub const LOG_LAST_PAUSE_MS: u64 = 20;
 
 /// Length of one tick of the timer wheel in microseconds.
 pub const TICK_US: u64 = 4_000;
@@ -128,3 +149,4 @@ const _: () =
     assert!(SCRATCH_BYTES + 64 <= POOLED_BUFFER_BYTES_MAX, "a read that could not be sent is pooled whole");
 const _: () = assert!(RING_COMPLETIONS >= 2 * RING_ENTRIES);
 const _: () = assert!(LINGER_SILENCE_MS <= LINGER_MS);
+const _: () = assert!(DESCRIPTORS_IDLE_PERCENT + DESCRIPTORS_PIPES_PERCENT < 50, "most are for connections");

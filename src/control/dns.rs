@@ -130,6 +130,7 @@ mod tests {
     use std::time::Instant;
 
     use crate::flags::{self, Command};
+    use crate::net::shared::Budget;
     use crate::net::upstream::Upstreams;
     use crate::proxy::balance::Tried;
     use crate::time::Timestamp;
@@ -171,7 +172,8 @@ mod tests {
         config.dns_refresh = Duration::from_millis(5);
         let mut resolver = Resolver::new(lookup);
         let first = resolver.resolve(&config);
-        let shared = Arc::new(Shared::new(config, first, 1, Instant::now()));
+        let budget = Budget { connections: 1, idle_upstreams: 1, pipes: 1 };
+        let shared = Arc::new(Shared::new(config, first, budget, Instant::now()));
         let upstreams = Upstreams::new(Arc::clone(&shared), 0);
         let seen = || {
             let (index, endpoints) = upstreams.pick(Timestamp(0), Tried::default()).unwrap();

@@ -22,6 +22,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use rustix::event::{PollFd, PollFlags, poll};
+use rustix::fs::OFlags;
 
 use crate::config::LogTarget;
 use crate::limits::{LOG_BATCHES_MAX, POOLED_BUFFER_BYTES_MAX};
@@ -145,7 +146,9 @@ impl Shared {
 }
 
 fn open(path: &Path) -> io::Result<File> {
-    let file = OpenOptions::new().append(true).create(true).mode(FILE_MODE).open(path);
+    // Non-blocking: a FIFO that nobody reads is an error now (ENXIO), not a start that hangs for ever.
+    let flags = OFlags::NONBLOCK.bits().cast_signed();
+    let file = OpenOptions::new().append(true).create(true).mode(FILE_MODE).custom_flags(flags).open(path);
     file.map_err(|error| {
         io::Error::new(error.kind(), format!("cannot open access log {}: {error}", path.display()))
     })

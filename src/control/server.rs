@@ -1,7 +1,7 @@
 //! The life of the process: everything is prepared on the main thread, then the workers run, then they drain.
 //!
 //! ```text
-//!  limits ─▶ ring probe ─▶ demo origin ─▶ names ─▶ listeners ─▶ access log ─▶ workers ─▶ events ─▶ drain
+//!  limits ─▶ ring probe ─▶ demo origin ─▶ names ─▶ access log ─▶ listeners ─▶ workers ─▶ events ─▶ drain
 //! ```
 //! Whatever can fail fails before the first worker starts, with an error that says what to do.
 
@@ -15,14 +15,14 @@ use std::time::{Duration, Instant};
 use rustix::event::{EventfdFlags, eventfd};
 use rustix::io::Errno;
 use rustix::process::{Resource, getrlimit, setrlimit};
-use signal_hook::consts::{SIGINT, SIGTERM, SIGUSR1};
+use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM, SIGUSR1, SIGUSR2};
 use signal_hook::iterator::Signals;
 
 use crate::config::{Config, Upstream};
 use crate::limits;
 use crate::net::listener;
 use crate::net::log_sink::LogSink;
-use crate::net::shared::{Lifecycle, Shared};
+use crate::net::shared::{Budget, Lifecycle, Shared};
 use crate::net::thread::{self, Setup};
 use crate::telemetry::metrics::{self, Counter, Shard};
 
@@ -58,7 +58,7 @@ pub fn run(mut config: Config) -> Result<(), StartError> {
     log_to_stderr(&config.log_level);
     log_panics();
     let workers = cores(&config);
-    let connections_max = descriptors(&config, workers.len())?;
+    let budget = descriptors(&config, workers.len())?;
     drop(thread::runtime().map_err(|error| StartError::Ring { error })?);
     if config.demo {
         let origin = crate::demo::start().map_err(StartError::Demo)?;
@@ -66,9 +66,9 @@ pub fn run(mut config: Config) -> Result<(), StartError> {
     }
     let mut resolver = Resolver::default();
     let endpoints = resolver.resolve(&config);
-    let (addresses, listeners) = bind_all(&config, workers.len())?;
     let (log, sinks) = LogWriter::start(&config.access_log, workers.len()).map_err(StartError::AccessLog)?;
-    let shared = Arc::new(Shared::new(config, endpoints, connections_max, Instant::now()));
+    let (addresses, listeners) = bind_all(&config, workers.len())?;
+    let shared = Arc::new(Shared::new(config, endpoints, budget, Instant::now()));
     let refresher = Refresher::start(resolver, Arc::clone(&shared))
         .map_err(|error| StartError::System { what: "the resolver thread", error })?;
     let (events_tx, events) = channel();
@@ -77,7 +77,7 @@ pub fn run(mut config: Config) -> Result<(), StartError> {
     announce(&shared.config, &addresses);
     let ended = supervise(&shared, &handles, &events, &log);
     drop(refresher);
-    farewell(&handles);
+    farewell(&handles, &log);
     match ended? {
         Ended::Drained => log.finish(),
         Ended::Abandoned => {} // workers still hold the log; it goes with the process
@@ -113,30 +113,32 @@ fn cores(config: &Config) -> Vec<Option<core_affinity::CoreId>> {
     (0..n).map(pinned).collect()
 }
 
-/// Raises the descriptor limit as far as it goes, and says how many clients that allows.
-fn descriptors(config: &Config, workers: usize) -> Result<usize, StartError> {
+/// Raises the descriptor limit as far as it goes, and says what that allows.
+fn descriptors(config: &Config, workers: usize) -> Result<Budget, StartError> {
     let mut limit = getrlimit(Resource::Nofile);
     limit.current = limit.maximum;
     let _ = setrlimit(Resource::Nofile, limit); // never fails: soft to hard is always allowed
     let limit = getrlimit(Resource::Nofile).current.unwrap_or(u64::MAX);
-    let per_worker = 4 + 2 * config.listen.len();
-    let reserved = limits::DESCRIPTORS_RESERVED + workers * per_worker;
+    let reserved = limits::DESCRIPTORS_RESERVED + workers * (4 + 2 * config.listen.len());
     let available = usize::try_from(limit).unwrap_or(usize::MAX).saturating_sub(reserved);
-    let allowed = available / limits::DESCRIPTORS_PER_CONNECTION;
-    if allowed == 0 {
-        let needed = (reserved + 100 * limits::DESCRIPTORS_PER_CONNECTION) as u64;
-        return Err(StartError::Descriptors { limit, needed });
-    }
-    let wanted = config.max_connections.map(std::num::NonZero::get);
-    if let Some(wanted) = wanted.filter(|&wanted| wanted > allowed) {
-        tracing::warn!(
+    let mut budget = Budget::within(available, workers);
+    if budget.connections == 0 {
+        return Err(StartError::Descriptors {
             limit,
-            "--max-connections {wanted} needs {} open files; the limit allows {allowed} connections: raise it \
-             (`ulimit -n`, or LimitNOFILE= in the unit file)",
-            reserved + wanted * limits::DESCRIPTORS_PER_CONNECTION,
-        );
+            needed: (reserved + limits::DESCRIPTORS_RESERVED) as u64,
+        });
     }
-    Ok(wanted.unwrap_or(allowed))
+    if let Some(wanted) = config.max_connections.map(std::num::NonZero::get) {
+        if wanted > budget.connections {
+            tracing::warn!(
+                "--max-connections {wanted} is more than the limit of {limit} open files allows ({}): raise it \
+                 (`ulimit -n`, or LimitNOFILE= in the unit file)",
+                budget.connections
+            );
+        }
+        budget.connections = wanted;
+    }
+    Ok(budget)
 }
 
 type Listeners = Vec<Vec<OwnedFd>>;
@@ -188,7 +190,7 @@ fn is_missing_ipv6(all: &[SocketAddr], address: SocketAddr, error: &std::io::Err
 
 fn watch_signals(events: Sender<Event>) -> Result<(), StartError> {
     let system = |error| StartError::System { what: "the signal handlers", error };
-    let mut signals = Signals::new([SIGTERM, SIGINT, SIGUSR1]).map_err(system)?;
+    let mut signals = Signals::new([SIGTERM, SIGINT, SIGUSR1, SIGHUP, SIGUSR2]).map_err(system)?;
     let watch = move || {
         for signal in signals.forever() {
             if events.send(Event::Signal(signal)).is_err() {
@@ -267,13 +269,20 @@ fn supervise(
 ) -> Result<Ended, StartError> {
     let mut running = handles.len();
     let mut cut_at: Option<Instant> = None;
+    let mut lost_lines = LostLines::default();
     while running > 0 {
-        let wait = cut_at.map_or(FOREVER, |at| at.saturating_duration_since(Instant::now()));
+        let wait =
+            cut_at.map_or(REPORT_PAUSE, |at| at.saturating_duration_since(Instant::now()).min(REPORT_PAUSE));
         match events.recv_timeout(wait) {
             Ok(Event::Signal(SIGUSR1)) => log.reopen(),
-            Ok(Event::Signal(_)) if shared.lifecycle() != Lifecycle::Running => {
-                tracing::warn!(connections = shared.connections(), "second signal: exiting now");
-                return Ok(Ended::Abandoned);
+            Ok(Event::Signal(SIGHUP | SIGUSR2)) => {
+                tracing::warn!("SIGHUP and SIGUSR2 do nothing yet; SIGUSR1 reopens the access log");
+            }
+            Ok(Event::Signal(_)) if shared.lifecycle() == Lifecycle::Cutting => return Ok(Ended::Abandoned),
+            Ok(Event::Signal(_)) if shared.lifecycle() == Lifecycle::Draining => {
+                tracing::warn!(connections = shared.connections(), "second signal: cutting what still runs");
+                move_on(shared, handles, Lifecycle::Cutting);
+                cut_at = Some(Instant::now() + Duration::from_millis(limits::CUT_GRACE_MS));
             }
             Ok(Event::Signal(_)) => {
                 let drain = shared.config.timeouts.drain;
@@ -285,20 +294,46 @@ fn supervise(
             Ok(Event::WorkerEnded { index, reason: Some(reason) }) => {
                 return Err(StartError::WorkerDied { index, reason });
             }
-            Err(RecvTimeoutError::Timeout) if cut_at.is_some() => {
+            Err(RecvTimeoutError::Timeout) if cut_at.is_some_and(|at| at <= Instant::now()) => {
+                if shared.lifecycle() == Lifecycle::Cutting {
+                    return Ok(Ended::Abandoned);
+                }
                 tracing::warn!(connections = shared.connections(), "drain timeout: cutting what still runs");
                 move_on(shared, handles, Lifecycle::Cutting);
-                cut_at = None;
+                cut_at = Some(Instant::now() + Duration::from_millis(limits::CUT_GRACE_MS));
             }
-            Err(RecvTimeoutError::Timeout) => {}
+            Err(RecvTimeoutError::Timeout) => lost_lines.report(handles, log),
             Err(RecvTimeoutError::Disconnected) => return Ok(Ended::Abandoned),
         }
     }
     Ok(Ended::Drained)
 }
 
-/// A wait that only an event ends: far enough, and nowhere near an overflow.
-const FOREVER: Duration = Duration::from_secs(365 * 24 * 3600);
+/// How often the main thread looks for something to report.
+const REPORT_PAUSE: Duration = Duration::from_secs(5);
+
+/// Access-log lines lost so far, as last reported.
+#[derive(Debug, Default)]
+struct LostLines(u64);
+
+impl LostLines {
+    /// Warns when more were lost since the last look.
+    fn report(&mut self, handles: &[Handle], log: &LogWriter) {
+        let lost = lost_lines(handles, log);
+        if lost > self.0 {
+            tracing::warn!(
+                lost,
+                "access log: lines were lost, because the output is too slow or failing; the traffic goes on"
+            );
+            self.0 = lost;
+        }
+    }
+}
+
+/// Lines that workers dropped, and lines that the output did not take.
+fn lost_lines(handles: &[Handle], log: &LogWriter) -> u64 {
+    handles.iter().map(|handle| handle.metrics.value(Counter::LogLinesDropped)).sum::<u64>() + log.lost()
+}
 
 fn move_on(shared: &Shared, handles: &[Handle], next: Lifecycle) {
     shared.advance_to(next);
@@ -308,7 +343,7 @@ fn move_on(shared: &Shared, handles: &[Handle], next: Lifecycle) {
     }
 }
 
-fn farewell(handles: &[Handle]) {
+fn farewell(handles: &[Handle], log: &LogWriter) {
     let shards: Vec<Arc<Shard>> = handles.iter().map(|handle| Arc::clone(&handle.metrics)).collect();
     let sum = |counter| metrics::sum(&shards, counter);
     tracing::info!(
@@ -316,7 +351,7 @@ fn farewell(handles: &[Handle]) {
         requests = sum(Counter::Requests),
         cut = sum(Counter::ExchangesCut),
         panics = sum(Counter::ConnectionPanics),
-        log_lines_dropped = sum(Counter::LogLinesDropped),
+        log_lines_lost = lost_lines(handles, log),
         "ringress stopped"
     );
 }

@@ -35,8 +35,8 @@ pub enum StartError {
     },
     /// The access log could not be opened.
     #[error(
-        "cannot open the access log: {0}. Create its directory, give this user the right to write there, or \
-         choose another --access-log"
+        "{0}. Its directory must exist and be writable for this user, and a FIFO needs a reader; or choose another \
+         --access-log"
     )]
     AccessLog(io::Error),
     /// The demo's origin could not start.

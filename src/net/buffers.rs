@@ -12,7 +12,7 @@ use super::splice::{Pipe, PipePool};
 use super::transport::Transport;
 
 /// The free buffers and pipes of a worker.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub struct BufferPool {
     /// Pipes to splice through.
     pub pipes: PipePool,
@@ -20,6 +20,12 @@ pub struct BufferPool {
 }
 
 impl BufferPool {
+    /// An empty pool with at most `pipes` pipes.
+    #[must_use]
+    pub fn new(pipes: usize) -> BufferPool {
+        BufferPool { pipes: PipePool::new(pipes), free: RefCell::new(Vec::new()) }
+    }
+
     /// An empty buffer with room.
     #[must_use]
     pub fn take(&self) -> Vec<u8> {

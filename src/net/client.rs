@@ -30,9 +30,25 @@ pub struct Client {
     pub peer: SocketAddr,
     trusted: bool,
     timer: Timer,
+    /// While bytes wait for the client: the last look at how much of what was sent it has taken.
+    pub(super) look: Option<Look>,
     /// When the connection was accepted, until its first byte came.
     pub(super) fresh_since: Option<Timestamp>,
 }
+
+/// A look at the send queue of a client that is slower than its origin. The queue holds megabytes, and says
+/// that there is room again only when a third of it is free; a steady reader at 30 KB/s would look dead
+/// for a minute. What it has acknowledged tells the truth.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Look {
+    /// When to look again.
+    next: Timestamp,
+    /// Bytes sent and not acknowledged.
+    unacknowledged: u32,
+}
+
+/// Looks within one write timeout.
+const LOOKS: u32 = 8;
 
 impl Client {
     /// A connection that has just been accepted from `peer`.
@@ -51,6 +67,7 @@ impl Client {
                 .iter()
                 .any(|net| net.contains(&peer.ip())),
             timer: worker.timers.timer(),
+            look: None,
             fresh_since: Some(worker.clock.now()),
         }
     }
@@ -72,8 +89,21 @@ impl Client {
             worker.metrics.add(Counter::timeout(phase), 1);
             return Poll::Ready(Failure::Timeout(phase));
         }
-        self.timer.arm(at, cx);
+        let look = self.look.map_or(Timestamp::NEVER, |look| look.next);
+        self.timer.arm(at.min(look), cx);
         Poll::Pending
+    }
+
+    /// Whether the client has taken something since the last look; looks a few times per write timeout.
+    pub(super) fn has_taken(&mut self, now: Timestamp, timeout: Option<Duration>) -> bool {
+        let Some(timeout) = timeout else { return false };
+        if self.look.is_some_and(|look| now < look.next) {
+            return false;
+        }
+        let unacknowledged = self.transport.unacknowledged();
+        let next = now.after(Some(timeout / LOOKS));
+        let before = self.look.replace(Look { next, unacknowledged });
+        before.is_some_and(|look| unacknowledged < look.unacknowledged)
     }
 
     /// Reads into the inbox, up to `limit` bytes.

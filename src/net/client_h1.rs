@@ -155,7 +155,9 @@ impl Client {
     fn head_deadline(&self, worker: &Worker, arrival: &Arrival) -> Deadline {
         let timeouts = &worker.shared.config.timeouts;
         if let Some(started) = arrival.started {
-            return Deadline { at: started.after(timeouts.header), phase: Phase::Header };
+            // The deadline of the whole exchange counts from here too; a head that misses it is the client's doing.
+            let at = started.after(timeouts.header).min(started.after(timeouts.request_deadline));
+            return Deadline { at, phase: Phase::Header };
         }
         let idle = Deadline { at: arrival.idle_since.after(timeouts.keepalive), phase: Phase::KeepAlive };
         match self.fresh_since.map(|since| since.after(timeouts.handshake)) {

@@ -12,7 +12,7 @@ use std::time::Duration;
 use crate::h1::{HeadScan, Method, Version};
 use crate::limits;
 use crate::proxy::balance::Tried;
-use crate::proxy::endpoint::Endpoints;
+use crate::proxy::endpoint::{Address, Endpoints};
 use crate::proxy::error::{Failure, Side};
 use crate::proxy::exchange::Exchange;
 use crate::proxy::flow::Outgoing;
@@ -196,7 +196,14 @@ impl<'a> Driver<'a> {
     }
 
     fn poll_deadline(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Failure>> {
-        let deadline = self.exchange.deadline(&self.worker.shared.config.timeouts);
+        let timeouts = &self.worker.shared.config.timeouts;
+        let now = self.worker.clock.now();
+        if self.exchange.download().is_settled() {
+            self.client.look = None;
+        } else if self.client.has_taken(now, timeouts.write) {
+            self.exchange.client_acknowledged(now);
+        }
+        let deadline = self.exchange.deadline(timeouts);
         self.client.poll_deadline(self.worker, deadline, cx).map(Err)
     }
 
@@ -255,7 +262,7 @@ impl<'a> Driver<'a> {
         self.exchange.connecting(began);
         self.facts.reused = false;
         let endpoint = endpoints.0.get(index).ok_or(Failure::NameUnresolved)?;
-        let begun = connect::begin(&endpoint.address).map_err(|error| connect::failure(&error))?;
+        let begun = self.begin(&endpoint.address).await?;
         let transport = match begun {
             Begun::Connected(transport) => transport,
             Begun::Pending(mut transport) => {
@@ -286,6 +293,18 @@ impl<'a> Driver<'a> {
         self.facts.connect = Some(now.since(began));
         self.exchange.connected(now);
         Ok(Upstream::new(transport, index, endpoints, now))
+    }
+
+    /// Begins a connection. When descriptors have run out, idle ones make room, once.
+    async fn begin(&self, address: &Address) -> Result<Begun, Failure> {
+        let failure = |error| connect::failure(&error);
+        match connect::begin(address).map_err(failure) {
+            Err(Failure::Exhausted) if self.worker.upstreams.evict() => {
+                self.worker.pause(limits::EVICT_PAUSE_MS).await; // the ring closes them behind our back
+                connect::begin(address).map_err(failure)
+            }
+            begun => begun,
+        }
     }
 
     /// The response is with the client: what becomes of both connections.
@@ -374,8 +393,12 @@ impl<'a> Driver<'a> {
             let unsent = |outbox: &Outbox| outbox.unsent() as u64;
             self.facts.bytes_in = self.exchange.upload().payload().saturating_sub(unsent(&self.to_origin));
             if self.exchange.is_responding() {
-                self.facts.bytes_out =
-                    self.exchange.download().payload().saturating_sub(unsent(&self.to_client));
+                let mut out = self.exchange.download().payload().saturating_sub(unsent(&self.to_client));
+                if self.facts.failure.is_some() {
+                    // What the kernel still holds for a client that is cut, the client never got.
+                    out = out.saturating_sub(u64::from(self.client.transport.unacknowledged()));
+                }
+                self.facts.bytes_out = out;
             }
         }
         self.worker.metrics.add(Counter::BytesIn, self.facts.bytes_in);

@@ -3,14 +3,18 @@
 use std::cell::RefCell;
 use std::future::poll_fn;
 use std::task::{Poll, Waker};
+use std::time::Duration;
 
 use std::sync::Arc;
 
 use crate::config::{Config, LogFormat};
+use crate::limits;
 use crate::telemetry::access_log::{AccessRecord, write_json, write_logfmt};
 use crate::telemetry::metrics::{Counter, Shard};
 
+use super::clock::Clock;
 use super::log_sink::LogSink;
+use super::timer::Timer;
 
 /// Writes access records into the worker's [`LogSink`], if there is one.
 #[derive(Debug)]
@@ -62,10 +66,14 @@ impl Journal {
     }
 
     /// Hands over what has gathered, each time other tasks have had their turn; for ever.
-    pub async fn flush_each_turn(&self) {
+    pub async fn flush_each_turn(&self, clock: &Clock, mut timer: Timer) {
         poll_fn(|cx| {
             self.flusher.borrow_mut().get_or_insert_with(|| cx.waker().clone());
             self.flush();
+            if self.sink.borrow().as_ref().is_some_and(|sink| !sink.is_empty()) {
+                let retry = Some(Duration::from_millis(limits::LOG_RETRY_MS));
+                timer.arm(clock.refresh().after(retry), cx);
+            }
             Poll::<()>::Pending
         })
         .await;

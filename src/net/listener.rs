@@ -7,6 +7,7 @@ use std::os::fd::OwnedFd;
 use std::pin::pin;
 use std::rc::Rc;
 use std::task::Poll;
+use std::time::Duration;
 
 use rustix::io::Errno;
 use rustix::net::{SocketFlags, acceptfrom_with};
@@ -14,6 +15,7 @@ use socket2::{Domain, Protocol, Socket, Type};
 
 use crate::limits;
 use crate::telemetry::metrics::Counter;
+use crate::time::Timestamp;
 
 use super::client_h1;
 use super::shared::Lifecycle;
@@ -86,7 +88,7 @@ pub async fn accept(worker: Hold, listener: TcpListener) {
         tracing::error!("cannot watch a listener; the process has no descriptor left");
         return;
     };
-    let mut starved = false;
+    let mut quiet_until = Timestamp(0);
     loop {
         let running = wait_for_clients(&worker, &polled).await;
         match accept_batch(&worker, &listener) {
@@ -96,16 +98,23 @@ pub async fn accept(worker: Hold, listener: TcpListener) {
                 let _ = rustix::net::shutdown(&listener, rustix::net::Shutdown::Both);
                 return;
             }
-            Batch::Empty | Batch::More => starved = false,
+            Batch::Empty | Batch::More => {}
             Batch::Full => {
                 worker.metrics.add(Counter::AcceptPauses, 1);
                 worker.pause(limits::CONNECTIONS_FULL_PAUSE_MS).await;
             }
             Batch::Starved(error) => {
-                if !std::mem::replace(&mut starved, true) {
-                    tracing::warn!(%error, "cannot accept connections; pausing between attempts");
+                let now = worker.clock.refresh();
+                if now >= quiet_until {
+                    tracing::warn!(
+                        %error,
+                        "cannot accept connections for now: raise the limit of open files (`ulimit -n`), or lower \
+                         --max-connections"
+                    );
+                    quiet_until = now.after(Some(Duration::from_millis(limits::WARNING_PAUSE_MS)));
                 }
                 worker.metrics.add(Counter::AcceptPauses, 1);
+                worker.upstreams.evict();
                 worker.pause(limits::ACCEPT_PAUSE_MS).await;
             }
         }
@@ -121,7 +130,7 @@ async fn wait_for_clients(worker: &Worker, listener: &monoio::net::TcpListener) 
             return Poll::Ready(false);
         }
         // Armed for never: the drain wakes everybody who owns a timer.
-        timer.arm(crate::time::Timestamp::NEVER, cx);
+        timer.arm(Timestamp::NEVER, cx);
         readable.as_mut().poll(cx).map(|_| true)
     })
     .await

@@ -2,12 +2,13 @@
 //!
 //! Lines collect in a batch; a full batch goes to the log writer (`control::log_writer`) through a
 //! bounded queue, and the writer sends the empty buffer back. Nothing here waits: when the queue is full,
-//! because the disk or the reader of standard output is slow, the batch is dropped and its lines are
-//! counted. In steady state nothing is allocated.
+//! because the disk or the reader of standard output is slow, lines gather up to a bound, and beyond it they
+//! are dropped and counted. In steady state nothing is allocated.
 
 use std::sync::mpsc::{Receiver, SyncSender, TrySendError};
+use std::time::Duration;
 
-use crate::limits::LOG_BATCH_BYTES;
+use crate::limits::{LOG_BACKLOG_BYTES_MAX, LOG_BATCH_BYTES, LOG_LAST_ATTEMPTS, LOG_LAST_PAUSE_MS};
 
 /// Capacity of a new buffer: the line that fills a batch goes beyond the batch's limit.
 const BUFFER_BYTES: usize = LOG_BATCH_BYTES + LOG_BATCH_BYTES / 8;
@@ -30,11 +31,16 @@ impl LogSink {
         LogSink { tx, recycled, batch: Vec::new(), lines: 0, dropped: 0 }
     }
 
-    /// Appends the one line that `write` writes, and hands the batch over when it is full.
+    /// Appends the one line that `write` writes, and hands the batch over when it is full. While the log writer
+    /// is behind, lines gather here up to [`LOG_BACKLOG_BYTES_MAX`]; beyond that they are dropped and counted.
     pub fn line(&mut self, write: impl FnOnce(&mut Vec<u8>)) {
         if self.batch.capacity() == 0 {
             self.batch = self.recycled.try_recv().unwrap_or_else(|_| Vec::with_capacity(BUFFER_BYTES));
             debug_assert!(self.batch.is_empty(), "the log writer empties what it sends back");
+        }
+        if self.batch.len() >= LOG_BACKLOG_BYTES_MAX {
+            self.dropped += 1;
+            return;
         }
         write(&mut self.batch);
         self.lines += 1;
@@ -43,18 +49,19 @@ impl LogSink {
         }
     }
 
-    /// Hands over what there is, so that a quiet worker's lines do not wait for a full batch. Never blocks.
+    /// Hands over what there is, so that a quiet worker's lines do not wait for a full batch. Never blocks: with
+    /// no room in the queue the lines stay, for the next call.
     pub fn flush(&mut self) {
         if self.batch.is_empty() {
             return;
         }
-        let lines = std::mem::take(&mut self.lines);
         match self.tx.try_send(std::mem::take(&mut self.batch)) {
-            Ok(()) => {}
-            Err(TrySendError::Full(mut batch) | TrySendError::Disconnected(mut batch)) => {
+            Ok(()) => self.lines = 0,
+            Err(TrySendError::Full(batch)) => self.batch = batch,
+            Err(TrySendError::Disconnected(mut batch)) => {
                 batch.clear();
                 self.batch = batch;
-                self.dropped += lines;
+                self.dropped += std::mem::take(&mut self.lines);
             }
         }
     }
@@ -72,10 +79,17 @@ impl LogSink {
     }
 }
 
-/// The last lines of a worker that ends are handed over, too.
+/// The last lines of a worker that ends are handed over, too: it has nothing else to do any more, so here, and
+/// only here, it waits for room, a moment.
 impl Drop for LogSink {
     fn drop(&mut self) {
-        self.flush();
+        for _ in 0..LOG_LAST_ATTEMPTS {
+            self.flush();
+            if self.batch.is_empty() {
+                return;
+            }
+            std::thread::sleep(Duration::from_millis(LOG_LAST_PAUSE_MS));
+        }
     }
 }
 
@@ -112,18 +126,30 @@ mod tests {
     }
 
     #[test]
-    fn a_full_queue_drops_the_batch_and_counts_its_lines() {
+    fn lines_gather_while_the_queue_is_full() {
         let (mut sink, rx, _back) = sink(1);
-        for batch in [&b"a\n"[..], b"b\n"] {
-            sink.line(|out| out.extend(batch));
+        for batch in [&b"a\n"[..], b"b\n", b"c\n"] {
             sink.line(|out| out.extend(batch));
             sink.flush();
         }
-        assert_eq!((sink.dropped(), sink.is_empty()), (2, true));
-        assert_eq!(rx.try_recv().unwrap(), b"a\na\n");
-        sink.line(|out| out.extend(b"c\n"));
+        assert_eq!((sink.dropped(), sink.is_empty()), (0, false));
+        assert_eq!(rx.try_recv().unwrap(), b"a\n");
         sink.flush();
-        assert_eq!((rx.try_recv().unwrap(), sink.dropped()), (b"c\n".to_vec(), 2));
+        assert_eq!((rx.try_recv().unwrap(), sink.dropped()), (b"b\nc\n".to_vec(), 0));
+    }
+
+    #[test]
+    fn a_writer_that_stays_behind_costs_lines_and_no_more_memory() {
+        let (mut sink, rx, _back) = sink(1);
+        sink.line(|out| out.extend(b"first\n"));
+        sink.flush();
+        for _ in 0..=LOG_BACKLOG_BYTES_MAX / 1024 {
+            sink.line(|out| out.resize(out.len() + 1024, b'x'));
+        }
+        assert_eq!(sink.dropped(), 1);
+        assert_eq!(rx.try_recv().unwrap(), b"first\n");
+        sink.flush();
+        assert_eq!(rx.try_recv().unwrap().len(), LOG_BACKLOG_BYTES_MAX, "what was kept is whole");
     }
 
     #[test]

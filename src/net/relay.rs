@@ -313,7 +313,7 @@ impl Driver<'_> {
             persistent: head.persistent,
             upgrade: head.upgrade,
         };
-        let verdict = self.exchange.judge(response, draining)?;
+        let verdict = self.exchange.judge(response, draining, self.worker.clock.now())?;
         let source = Source { bytes, fields: &fields };
         match verdict {
             Verdict::DropInterim => {}

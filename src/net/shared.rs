@@ -6,6 +6,7 @@ use std::time::Instant;
 use arc_swap::ArcSwap;
 
 use crate::config::Config;
+use crate::limits;
 use crate::proxy::endpoint::Endpoints;
 
 /// Where the process stands.
@@ -19,6 +20,30 @@ pub enum Lifecycle {
     Cutting,
 }
 
+/// What the descriptor limit allows.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Budget {
+    /// Client connections at once, all workers together.
+    pub connections: usize,
+    /// Idle upstream connections of one worker.
+    pub idle_upstreams: usize,
+    /// Pipes of one worker.
+    pub pipes: usize,
+}
+
+impl Budget {
+    /// Shares `available` descriptors out: most to connections, which need two each, the rest to what can be
+    /// done without.
+    #[must_use]
+    pub fn within(available: usize, workers: usize) -> Budget {
+        let workers = workers.max(1);
+        let idle = available / 100 * limits::DESCRIPTORS_IDLE_PERCENT;
+        let pipes = available / 100 * limits::DESCRIPTORS_PIPES_PERCENT;
+        let connections = available.saturating_sub(idle + pipes) / limits::DESCRIPTORS_PER_CONNECTION;
+        Budget { connections, idle_upstreams: (idle / workers).max(1), pipes: pipes / 2 / workers }
+    }
+}
+
 /// Shared by all threads of the process.
 #[derive(Debug)]
 pub struct Shared {
@@ -29,20 +54,21 @@ pub struct Shared {
     /// The start of every worker's clock.
     pub epoch: Instant,
     connections: AtomicUsize,
-    connections_max: usize,
+    /// What the descriptor limit allows.
+    pub budget: Budget,
     lifecycle: AtomicU8,
 }
 
 impl Shared {
-    /// The state of a process that is about to serve at most `connections_max` clients at once.
+    /// The state of a process that is about to serve within `budget`.
     #[must_use]
-    pub fn new(config: Config, endpoints: Endpoints, connections_max: usize, epoch: Instant) -> Shared {
+    pub fn new(config: Config, endpoints: Endpoints, budget: Budget, epoch: Instant) -> Shared {
         Shared {
             config,
             endpoints: ArcSwap::from_pointee(endpoints),
             epoch,
             connections: AtomicUsize::new(0),
-            connections_max,
+            budget,
             lifecycle: AtomicU8::new(0),
         }
     }
@@ -66,7 +92,7 @@ impl Shared {
     /// place at once: the bound is exceeded by less than the number of workers.
     #[must_use]
     pub fn admit(self: &std::sync::Arc<Self>) -> Option<Admission> {
-        if self.connections.load(Ordering::Relaxed) >= self.connections_max {
+        if self.connections.load(Ordering::Relaxed) >= self.budget.connections {
             return None;
         }
         self.connections.fetch_add(1, Ordering::Relaxed);
@@ -87,5 +113,24 @@ pub struct Admission(std::sync::Arc<Shared>);
 impl Drop for Admission {
     fn drop(&mut self) {
         self.0.connections.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Goal: whatever the limit, nobody's share depends on another's restraint.
+    #[test]
+    fn the_budget_never_exceeds_what_is_there() {
+        for available in [0, 1, 7, 100, 156, 960, 19_900, 1_000_000] {
+            for workers in 1..=8 {
+                let budget = Budget::within(available, workers);
+                let idle = (budget.idle_upstreams - 1) * workers; // the least is one each
+                let used = 2 * budget.connections + idle + 2 * budget.pipes * workers;
+                assert!(used <= available, "{used} of {available} with {workers} workers");
+                assert!(budget.connections * 5 >= available / 2, "{budget:?} of {available}");
+            }
+        }
     }
 }

@@ -25,20 +25,29 @@ pub struct Pipe {
 }
 
 /// The pipes of a worker that nobody uses.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub struct PipePool {
     free: RefCell<Vec<Pipe>>,
     /// Pipes in use.
     lent: Cell<usize>,
+    /// Pipes there may be.
+    most: usize,
 }
 
 impl PipePool {
+    /// A pool of at most `most` pipes.
+    #[must_use]
+    pub fn new(most: usize) -> PipePool {
+        let most = most.min(limits::PIPES_LENT_MAX);
+        PipePool { free: RefCell::new(Vec::new()), lent: Cell::new(0), most }
+    }
+
     /// An empty pipe; `None` when there is none to be had (descriptors, or the bound), and copying must do.
     pub fn take(&self) -> Option<Pipe> {
         let pooled = self.free.borrow_mut().pop();
         let pipe = match pooled {
             Some(pipe) => pipe,
-            None if self.lent.get() < limits::PIPES_LENT_MAX => make().ok()?,
+            None if self.lent.get() < self.most => make().ok()?,
             None => return None,
         };
         self.lent.set(self.lent.get() + 1);
@@ -49,7 +58,7 @@ impl PipePool {
     pub fn give(&self, pipe: Pipe) {
         self.lent.set(self.lent.get().saturating_sub(1));
         let mut free = self.free.borrow_mut();
-        if pipe.held == 0 && free.len() < limits::PIPES_FREE_MAX {
+        if pipe.held == 0 && free.len() < limits::PIPES_FREE_MAX.min(self.most) {
             free.push(pipe);
         }
     }
@@ -69,7 +78,7 @@ mod tests {
 
     #[test]
     fn a_pipe_that_holds_bytes_is_never_lent_again() {
-        let pool = PipePool::default();
+        let pool = PipePool::new(2);
         let clean = pool.take().unwrap();
         let mut dirty = pool.take().unwrap();
         rustix::io::write(&dirty.write, b"of another").unwrap();
@@ -83,7 +92,10 @@ mod tests {
 
     #[test]
     fn pipes_are_bounded() {
-        let pool = PipePool { lent: Cell::new(limits::PIPES_LENT_MAX), ..PipePool::default() };
+        let pool = PipePool::new(1);
+        let pipe = pool.take().unwrap();
         assert!(pool.take().is_none());
+        pool.give(pipe);
+        assert!(pool.take().is_some());
     }
 }

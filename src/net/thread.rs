@@ -91,7 +91,9 @@ async fn serve(setup: Setup) -> io::Result<()> {
     let keeper = Rc::clone(&worker);
     monoio::spawn(async move { keeper.upstreams.keep(&keeper.clock, keeper.timers.timer()).await });
     let flusher = Rc::clone(&worker);
-    monoio::spawn(async move { flusher.journal.flush_each_turn().await });
+    monoio::spawn(
+        async move { flusher.journal.flush_each_turn(&flusher.clock, flusher.timers.timer()).await },
+    );
     for listener in setup.listeners {
         monoio::spawn(listener::accept(worker.hold(), std::net::TcpListener::from(listener)));
     }

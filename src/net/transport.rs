@@ -26,10 +26,14 @@ use std::time::Duration;
 
 use monoio::net::{TcpStream, UnixStream};
 use rustix::io::Errno;
+use rustix::ioctl::{Getter, Opcode, ioctl};
 use rustix::net::{RecvFlags, SendAncillaryBuffer, SendFlags, Shutdown};
 use rustix::pipe::{SpliceFlags, splice};
 
 use super::splice::Pipe;
+
+/// `TIOCOUTQ` of asm-generic/ioctls.h; the same on x86-64, AArch64 and RISC-V.
+const TIOCOUTQ: Opcode = 0x5411;
 
 const SPLICE: SpliceFlags = SpliceFlags::MOVE.union(SpliceFlags::NONBLOCK);
 
@@ -254,6 +258,18 @@ impl Transport {
         let _ = rustix::net::shutdown(&*self.socket, Shutdown::Write);
     }
 
+    /// Bytes sent that the peer has not acknowledged (TIOCOUTQ, tcp(7)); 0 where that cannot be told.
+    #[must_use]
+    pub fn unacknowledged(&self) -> u32 {
+        // SAFETY: TIOCOUTQ writes one int, which is what this getter makes room for (ioctl_tty(2), tcp(7)).
+        #[allow(unsafe_code)]
+        let outq = unsafe { Getter::<{ TIOCOUTQ }, std::ffi::c_int>::new() };
+        // SAFETY: the descriptor is a socket of ours, and the operation reads its state only.
+        #[allow(unsafe_code)]
+        let bytes = unsafe { ioctl(&*self.socket, outq) };
+        bytes.ok().and_then(|bytes| u32::try_from(bytes).ok()).unwrap_or(0)
+    }
+
     /// Makes the coming close a reset: for a response whose end is the end of the connection, and which must
     /// not look complete.
     pub fn reset_on_close(&mut self) {
@@ -334,7 +350,7 @@ mod tests {
     fn what_is_not_taken_is_kept_and_then_released() {
         runtime().unwrap().block_on(async {
             let (mut transport, mut peer) = pair();
-            let pool = BufferPool::default();
+            let pool = BufferPool::new(0);
             let mut outbox = Outbox::default();
             outbox.stage(&pool).extend_from_slice(b"head ");
             let body: Vec<u8> = (0..=250).cycle().take(3_000_000).collect();

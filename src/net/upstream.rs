@@ -122,6 +122,15 @@ impl Upstreams {
             }
             idle.push_back(upstream);
         }
+        state.evict_beyond(self.shared.budget.idle_upstreams);
+    }
+
+    /// Closes a few idle connections, because descriptors have run out; false when there is none to close.
+    pub fn evict(&self) -> bool {
+        let mut state = self.state.borrow_mut();
+        let idle = state.idle_count();
+        state.evict_beyond(idle.saturating_sub(limits::EVICT_BATCH));
+        idle > 0
     }
 
     /// Endpoint `index` of the list could not be connected to.
@@ -180,6 +189,20 @@ impl State {
             }
         }
         *self = next;
+    }
+
+    fn idle_count(&self) -> usize {
+        self.idle.iter().map(VecDeque::len).sum()
+    }
+
+    /// Closes idle connections, those of the best supplied endpoint first and the longest idle of them, until
+    /// `most` are left.
+    fn evict_beyond(&mut self, most: usize) {
+        for _ in most..self.idle_count() {
+            if let Some(idle) = self.idle.iter_mut().max_by_key(|idle| idle.len()) {
+                idle.pop_front();
+            }
+        }
     }
 
     fn position(&self, address: &Address) -> Option<usize> {

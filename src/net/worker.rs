@@ -68,7 +68,7 @@ impl Worker {
         Rc::new(Worker {
             timers: Timers::new(Rc::clone(&clock)),
             clock,
-            pool: BufferPool::default(),
+            pool: BufferPool::new(shared.budget.pipes),
             scratch: RefCell::new(vec![0; limits::SCRATCH_BYTES].into_boxed_slice()),
             fields: RefCell::new(Fields::new()),
             upstreams: Upstreams::new(Arc::clone(&shared), index),

@@ -208,10 +208,13 @@ impl Exchange {
         self.upload.settle(unsent);
     }
 
-    /// Bytes came from the origin.
+    /// Bytes came from the origin. Before the response head is complete they re-arm nothing: a drip-fed head
+    /// cannot extend the request timeout.
     pub fn origin_sent(&mut self, now: Timestamp) {
         self.response_begun = true;
-        self.origin_at = now;
+        if self.stage == Stage::Responding {
+            self.origin_at = now;
+        }
     }
 
     /// The client took `taken` bytes of the response; `unsent` of those we hold are left.
@@ -220,6 +223,11 @@ impl Exchange {
             self.client_took_at = now;
         }
         self.download.settle(unsent);
+    }
+
+    /// The client's side acknowledged bytes that had left us before: it reads, if slowly.
+    pub fn client_acknowledged(&mut self, now: Timestamp) {
+        self.client_took_at = now;
     }
 
     /// The origin cannot be written to any more. Its response may still be read.
@@ -231,7 +239,8 @@ impl Exchange {
     ///
     /// # Errors
     /// The head is not one that may come now; the response is a 502.
-    pub fn judge(&mut self, response: Response, draining: bool) -> Result<Verdict, Failure> {
+    pub fn judge(&mut self, response: Response, draining: bool, now: Timestamp) -> Result<Verdict, Failure> {
+        self.origin_at = now;
         if response.status == 101 {
             // RFC 9110 §7.8: the protocol may change only behind a complete request.
             return if self.request.upgrade && response.upgrade && self.upload.is_received() {

@@ -69,10 +69,12 @@ pub fn request(head: &RequestHead, source: Source<'_>, hop: Hop<'_>, out: &mut V
         let name = field.name.of(source.bytes);
         let value = field.value.of(source.bytes);
         let keep = match field.known {
-            Known::Other | Known::Accept | Known::Date | Known::ProxyStatus => {
-                (hop.allow_underscores || !name.contains(&b'_'))
+            Known::Other => {
+                (hop.trusted || !claims_a_hop(name))
+                    && (hop.allow_underscores || !name.contains(&b'_'))
                     && !(nominates && source.connection_names(name))
             }
+            Known::Accept | Known::Date | Known::ProxyStatus => !(nominates && source.connection_names(name)),
             Known::Trailer | Known::Via => true,
             Known::Expect => head.version == Version::Http11, // RFC 9110 §10.1.1: ignored from HTTP/1.0
             Known::MaxForwards => {
@@ -103,6 +105,13 @@ pub fn request(head: &RequestHead, source: Source<'_>, hop: Hop<'_>, out: &mut V
     via(head.version, out);
     forwarding(head, source, hop, out);
     out.extend_from_slice(b"\r\n");
+}
+
+/// Names that origins believe because only a proxy should write them (`X-Forwarded-Port`, `-Prefix`, `-Ssl`, ...).
+fn claims_a_hop(name: &[u8]) -> bool {
+    const FAMILY: &[u8] = b"x-forwarded-";
+    name.get(..FAMILY.len()).is_some_and(|start| start.eq_ignore_ascii_case(FAMILY))
+        || name.eq_ignore_ascii_case(b"x-real-ip")
 }
 
 fn request_line(head: &RequestHead, source: Source<'_>, out: &mut Vec<u8>) {

@@ -182,6 +182,42 @@ fn deaf_endpoint_is_given_up() {
     }
 }
 
+/// A head that has not come by `--request-deadline` is the client's doing, and the origin hears nothing of it.
+#[test]
+fn request_deadline_covers_the_head() {
+    let origin = Origin::serve(|_| ok("fine"));
+    let proxy = Proxy::with(&origin, &["--request-deadline", "1s"]);
+    let mut client = proxy.client();
+    let started = Instant::now();
+    client.send("POST /pay HTTP/1.1\r\nHo");
+    assert_eq!(client.head().status(), 408);
+    assert_took(started, Duration::from_secs(1));
+    assert!(origin.heads().is_empty());
+}
+
+/// A drip-fed response head cannot extend `--request-timeout`; an interim response begins it anew.
+#[test]
+fn drip_fed_response_head_is_504() {
+    let origin = Origin::start(|mut conn| {
+        let _ = conn.request_head();
+        thread::sleep(Duration::from_millis(600));
+        let _ = conn.try_send("HTTP/1.1 103 Early Hints\r\n\r\n");
+        for byte in format!("HTTP/1.1 200 OK\r\nX: {}", "y".repeat(200)).bytes() {
+            if conn.try_send([byte]).is_err() {
+                return;
+            }
+            thread::sleep(Duration::from_millis(50));
+        }
+    });
+    let proxy = Proxy::with(&origin, &["--request-timeout", "1s"]);
+    let mut client = proxy.client();
+    let started = Instant::now();
+    client.send(get("/"));
+    assert_eq!(client.head().status(), 103);
+    assert_eq!(client.head().status(), 504);
+    assert_took(started, Duration::from_millis(1600));
+}
+
 /// `--request-deadline` before the head: 504.
 #[test]
 fn request_deadline_before_the_head_is_504() {

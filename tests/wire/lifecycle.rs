@@ -134,6 +134,42 @@ fn second_signal_exits_now() {
     gate.open();
 }
 
+/// What a second signal cuts is seen to be cut, also where the body runs to the end of the connection, and logged.
+#[test]
+fn second_signal_cuts_visibly() {
+    let gate = Gate::new();
+    let held = gate.clone();
+    let origin = Origin::start(move |mut conn| {
+        let _ = conn.request_head();
+        conn.send("HTTP/1.1 200 OK\r\n\r\nhello");
+        held.pass();
+    });
+    let mut proxy = Proxy::of(&origin);
+    let mut client = proxy.client();
+    client.send("GET /endless HTTP/1.0\r\n\r\n");
+    assert_eq!(client.head().status(), 200);
+    assert_eq!(client.exactly(5), b"hello");
+    proxy.terminate();
+    wait_until_deaf(&proxy);
+    proxy.terminate();
+    assert_eq!(client.until_end().1, End::Reset);
+    proxy.wait();
+    assert_eq!(proxy.log_for("/endless").get("phase"), "drain");
+    gate.open();
+}
+
+/// Signals that other servers reload by do not kill this one.
+#[test]
+fn other_signals_are_survived() {
+    let origin = Origin::serve(|_| ok("fine"));
+    let mut proxy = Proxy::of(&origin);
+    proxy.signal(Signal::HUP);
+    proxy.signal(Signal::USR2);
+    eventually("it says so", || proxy.stderr().contains("SIGHUP").then_some(()));
+    assert_eq!(proxy.get("/").text(), "fine");
+    proxy.assert_healthy();
+}
+
 // ----- the start
 
 /// Several listeners, IPv6 among them.

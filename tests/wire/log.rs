@@ -154,3 +154,30 @@ fn log_is_complete_at_the_end() {
     assert!(proxy.wait().success());
     assert_eq!(proxy.log_lines().len(), 50);
 }
+
+/// An output that takes nothing costs lines, which are counted and said, and no request.
+#[test]
+fn lost_lines_are_counted() {
+    let origin = Origin::serve(|_| ok("fine"));
+    let mut proxy = Proxy::with(&origin, &["--access-log", "/dev/full"]);
+    let mut client = proxy.client();
+    (0..50).for_each(|_| assert_eq!(client.exchange(get("/")).text(), "fine"));
+    client.close();
+    proxy.terminate();
+    assert!(proxy.wait().success());
+    assert!(proxy.stderr().contains("log_lines_lost=50"), "{}", proxy.stderr());
+}
+
+/// A FIFO that nobody reads is a start-up error, not a start that hangs with the port open.
+#[test]
+fn fifo_without_a_reader_is_an_error() {
+    let origin = Origin::serve(|_| ok("fine"));
+    let proxy = Proxy::of(&origin);
+    let fifo = proxy.folder().join("fifo");
+    assert!(std::process::Command::new("mkfifo").arg(&fifo).status().unwrap().success());
+    let log = fifo.to_str().unwrap();
+    let output = run_to_exit(&["--listen", "127.0.0.1:0", "--upstream", "127.0.0.1:1", "--access-log", log]);
+    let stderr = String::from_utf8_lossy(&output.stderr);
+    assert_eq!(output.status.code(), Some(1), "{stderr}");
+    assert!(stderr.contains(log) && stderr.contains("FIFO"), "{stderr}");
+}

@@ -162,3 +162,19 @@ fn busy_stream_leaves_room_for_neighbours() {
     drop(origin);
     reader.join().unwrap();
 }
+
+/// A reader so slow that its socket has no room for longer than `--write-timeout` is not cut while it reads: it is
+/// judged by what it acknowledges, not by when there is room again (a third of megabytes).
+#[test]
+fn reader_slower_than_the_send_buffer_is_not_cut() {
+    let (origin, _sent) = gushing_origin("HTTP/1.1 200 OK\r\nContent-Length: 9000000000\r\n\r\n");
+    let proxy = Proxy::with(&origin, &["--write-timeout", "1s"]);
+    let mut client = Peer::connect_narrow(proxy.addr());
+    client.send(get("/gush"));
+    assert_eq!(client.head().status(), 200);
+    for _ in 0..40 {
+        client.exactly(8 * 1024);
+        thread::sleep(Duration::from_millis(100));
+    }
+    assert!(proxy.log_lines().is_empty(), "cut: {:?}", proxy.log_lines());
+}

@@ -194,7 +194,7 @@ impl World {
             persistent: self.response.framing != Framing::UntilClose,
             upgrade: false,
         };
-        let verdict = self.exchange.judge(head, false).expect("a final head may always come");
+        let verdict = self.exchange.judge(head, false, self.now).expect("a final head may always come");
         assert!(matches!(verdict, Verdict::Relay { .. }));
         self.responding = true;
     }
@@ -316,7 +316,7 @@ fn a_client_that_awaits_100_is_not_late() {
     let mut held = exchange(Framing::Length(10), true);
     assert_eq!(phase_at(&held).0, Phase::Request);
     let interim = Response { status: 100, framing: Framing::None, persistent: true, upgrade: false };
-    assert_eq!(held.judge(interim, false), Ok(Verdict::Interim));
+    assert_eq!(held.judge(interim, false, Timestamp(45)), Ok(Verdict::Interim));
     assert_eq!(phase_at(&held).0, Phase::Body);
 }
 
@@ -326,6 +326,7 @@ fn write_timeout_runs_from_the_first_byte_owed() {
     slow.judge(
         Response { status: 200, framing: Framing::Length(9), persistent: true, upgrade: false },
         false,
+        Timestamp(45),
     )
     .unwrap();
     slow.client_took(3, 6, Timestamp(50));
@@ -365,15 +366,23 @@ fn an_unasked_101_and_a_flood_of_interims_are_refused() {
     let mut plain = exchange(Framing::None, false);
     assert!(
         plain
-            .judge(Response { status: 101, framing: Framing::None, persistent: true, upgrade: false }, false)
+            .judge(
+                Response { status: 101, framing: Framing::None, persistent: true, upgrade: false },
+                false,
+                Timestamp(45)
+            )
             .is_err()
     );
     let mut nameless = exchange(Framing::None, false);
     nameless
-        .judge(Response { status: 101, framing: Framing::None, persistent: true, upgrade: true }, false)
+        .judge(
+            Response { status: 101, framing: Framing::None, persistent: true, upgrade: true },
+            false,
+            Timestamp(45),
+        )
         .unwrap_err();
     let hint = Response { status: 103, framing: Framing::None, persistent: true, upgrade: false };
-    let refused = (0..100).find(|_| plain.judge(hint, false).is_err());
+    let refused = (0..100).find(|_| plain.judge(hint, false, Timestamp(45)).is_err());
     assert_eq!(refused, Some(crate::limits::INTERIM_RESPONSES_MAX));
 }
 
@@ -381,7 +390,7 @@ fn an_unasked_101_and_a_flood_of_interims_are_refused() {
 fn an_early_response_promises_no_keep_alive() {
     let mut early = exchange(Framing::Length(10), false);
     let head = Response { status: 413, framing: Framing::Length(0), persistent: true, upgrade: false };
-    let verdict = early.judge(head, false);
+    let verdict = early.judge(head, false, Timestamp(45));
     assert!(matches!(verdict, Ok(Verdict::Relay { keep_alive: false, .. })), "{verdict:?}");
     assert!(early.is_complete() && !early.client_reusable() && !early.upstream_reusable());
 }

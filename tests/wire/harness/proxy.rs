@@ -87,8 +87,8 @@ impl Proxy {
         let log = folder.join("access.log");
         let log = log.to_str().expect("a path in UTF-8");
         // Proxies of tests that run at once must not all sit on the first core.
-        let mut args = vec!["--listen", "127.0.0.1:0", "--access-log", log];
-        for (flag, value) in [("--workers", "1"), ("--pin", "off")] {
+        let mut args = vec!["--listen", "127.0.0.1:0"];
+        for (flag, value) in [("--workers", "1"), ("--pin", "off"), ("--access-log", log)] {
             if !flags.contains(&flag) {
                 args.extend([flag, value]);
             }
