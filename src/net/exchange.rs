@@ -244,7 +244,7 @@ impl<'a> Driver<'a> {
                 Ok(upstream) => return Ok(upstream),
                 Err(failure) if failure.side() == Side::Upstream || failure == Failure::Exhausted => {
                     self.worker.metrics.add(Counter::UpstreamConnectFailures, 1);
-                    self.worker.upstreams.failed(index, now);
+                    self.worker.upstreams.failed(index, &failure.message(), now);
                     last = failure;
                 }
                 Err(failure) => return Err(failure),
@@ -262,7 +262,7 @@ impl<'a> Driver<'a> {
         self.exchange.connecting(began);
         self.facts.reused = false;
         let endpoint = endpoints.0.get(index).ok_or(Failure::NameUnresolved)?;
-        let begun = self.begin(&endpoint.address).await?;
+        let begun = self.begin(index, &endpoint.address).await?;
         let transport = match begun {
             Begun::Connected(transport) => transport,
             Begun::Pending(mut transport) => {
@@ -283,7 +283,7 @@ impl<'a> Driver<'a> {
                         break;
                     }
                 }
-                transport.connect_result().map_err(|error| connect::failure(&error))?;
+                transport.connect_result().map_err(|error| self.not_connected(index, &error))?;
                 transport
             }
         };
@@ -296,15 +296,19 @@ impl<'a> Driver<'a> {
     }
 
     /// Begins a connection. When descriptors have run out, idle ones make room, once.
-    async fn begin(&self, address: &Address) -> Result<Begun, Failure> {
-        let failure = |error| connect::failure(&error);
-        match connect::begin(address).map_err(failure) {
-            Err(Failure::Exhausted) if self.worker.upstreams.evict() => {
-                self.worker.pause(limits::EVICT_PAUSE_MS).await; // the ring closes them behind our back
-                connect::begin(address).map_err(failure)
-            }
-            begun => begun,
+    async fn begin(&self, index: usize, address: &Address) -> Result<Begun, Failure> {
+        let mut begun = connect::begin(address);
+        let exhausted = begun.as_ref().is_err_and(|error| connect::failure(error) == Failure::Exhausted);
+        if exhausted && self.worker.upstreams.evict() {
+            self.worker.pause(limits::EVICT_PAUSE_MS).await; // the ring closes them behind our back
+            begun = connect::begin(address);
         }
+        begun.map_err(|error| self.not_connected(index, &error))
+    }
+
+    fn not_connected(&self, index: usize, error: &std::io::Error) -> Failure {
+        self.worker.upstreams.failed(index, error, self.worker.clock.now());
+        connect::failure(error)
     }
 
     /// The response is with the client: what becomes of both connections.

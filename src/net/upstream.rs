@@ -133,14 +133,20 @@ impl Upstreams {
         idle > 0
     }
 
-    /// Endpoint `index` of the list could not be connected to.
-    pub fn failed(&self, index: usize, now: Timestamp) {
-        self.state.borrow_mut().turns.failed(index, now);
+    /// Endpoint `index` of the list could not be connected to. The first failure after a success is logged.
+    pub fn failed(&self, index: usize, why: &dyn std::fmt::Display, now: Timestamp) {
+        let mut state = self.state.borrow_mut();
+        if state.turns.failed(index, now) {
+            tracing::warn!(endpoint = state.label(index), %why, "cannot connect to an upstream endpoint");
+        }
     }
 
-    /// Endpoint `index` of the list accepted a connection.
+    /// Endpoint `index` of the list accepted a connection. The first success after a failure is logged.
     pub fn connected(&self, index: usize) {
-        self.state.borrow_mut().turns.connected(index);
+        let mut state = self.state.borrow_mut();
+        if state.turns.connected(index) {
+            tracing::info!(endpoint = state.label(index), "an upstream endpoint is back");
+        }
     }
 
     /// Closes every idle connection (drain).
@@ -189,6 +195,10 @@ impl State {
             }
         }
         *self = next;
+    }
+
+    fn label(&self, index: usize) -> &str {
+        self.endpoints.0.get(index).map_or("", |endpoint| &endpoint.label)
     }
 
     fn idle_count(&self) -> usize {

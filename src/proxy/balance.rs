@@ -5,6 +5,8 @@ use crate::time::Timestamp;
 /// How long an endpoint that failed to connect is passed over while another one can serve, in microseconds.
 /// Short: one connection attempt per pause and worker is the price of noticing that it is back.
 const REST_US: u64 = 2_000_000;
+/// An endpoint whose last connection attempt succeeded, or that was never tried.
+const WELL: Timestamp = Timestamp(0);
 
 /// Takes turns among `n` endpoints; those that lately failed to connect come last.
 #[derive(Clone, Debug, Default)]
@@ -32,7 +34,7 @@ impl RoundRobin {
     /// Turns among `endpoints` endpoints, starting at `first` so that workers do not march in step.
     #[must_use]
     pub fn new(endpoints: usize, first: usize) -> RoundRobin {
-        RoundRobin { next: first, resting_until: vec![Timestamp(0); endpoints] }
+        RoundRobin { next: first, resting_until: vec![WELL; endpoints] }
     }
 
     /// The next endpoint that was not tried; a resting one only when there is no other.
@@ -46,18 +48,16 @@ impl RoundRobin {
         Some(picked)
     }
 
-    /// `index` could not be connected to.
-    pub fn failed(&mut self, index: usize, now: Timestamp) {
-        if let Some(until) = self.resting_until.get_mut(index) {
-            *until = Timestamp(now.0 + REST_US);
-        }
+    /// `index` could not be connected to; true when it had been well.
+    pub fn failed(&mut self, index: usize, now: Timestamp) -> bool {
+        let Some(until) = self.resting_until.get_mut(index) else { return false };
+        std::mem::replace(until, Timestamp(now.0 + REST_US)) == WELL
     }
 
-    /// `index` accepted a connection.
-    pub fn connected(&mut self, index: usize) {
-        if let Some(until) = self.resting_until.get_mut(index) {
-            *until = Timestamp(0);
-        }
+    /// `index` accepted a connection; true when it had failed before.
+    pub fn connected(&mut self, index: usize) -> bool {
+        let Some(until) = self.resting_until.get_mut(index) else { return false };
+        std::mem::replace(until, WELL) != WELL
     }
 }
 
@@ -79,11 +79,11 @@ mod tests {
     #[test]
     fn passes_over_a_failed_endpoint_until_it_has_rested() {
         let mut robin = RoundRobin::new(2, 0);
-        robin.failed(0, Timestamp(10));
+        assert!(robin.failed(0, Timestamp(10)) && !robin.failed(0, Timestamp(10)), "news once");
         assert_eq!(picks(&mut robin, 11, 3), [1, 1, 1]);
         assert_eq!(picks(&mut robin, 10 + REST_US, 2), [0, 1]);
         robin.failed(0, Timestamp(20));
-        robin.connected(0);
+        assert!(robin.connected(0) && !robin.connected(0), "news once");
         assert_eq!(picks(&mut robin, 21, 2), [0, 1]);
     }
 

@@ -289,3 +289,16 @@ fn upstreams_come_in_every_form() {
     }
     let _ = std::fs::remove_file(&path);
 }
+
+/// An endpoint that cannot be reached is named on stderr with the reason, once, and once more when it is back.
+#[test]
+fn unreachable_endpoint_is_named_once() {
+    let mut proxy = Proxy::to(&["unix:/nonexistent/app.sock"], &[]);
+    (0..3).for_each(|_| assert_eq!(proxy.get("/").head.status(), 502));
+    proxy.terminate();
+    proxy.wait();
+    let stderr = proxy.stderr();
+    let lines: Vec<&str> = stderr.lines().filter(|line| line.contains("/nonexistent/app.sock")).collect();
+    assert_eq!(lines.len(), 1, "{stderr}");
+    assert!(lines[0].contains("No such file"), "{stderr}");
+}
