@@ -67,6 +67,8 @@ pub const DESCRIPTORS_PER_CONNECTION: usize = 2;
 pub const DESCRIPTORS_IDLE_PERCENT: usize = 20;
 /// Share of the descriptors, in percent, for pipes to splice through.
 pub const DESCRIPTORS_PIPES_PERCENT: usize = 10;
+/// Share of the descriptors, in percent, for connections that are being closed: the ring does that a moment later.
+pub const DESCRIPTORS_CLOSING_PERCENT: usize = 10;
 /// Idle upstream connections closed at once when descriptors run out.
 pub const EVICT_BATCH: usize = 8;
 /// Pause in milliseconds after that, until their descriptors are free.
@@ -149,4 +151,7 @@ const _: () =
     assert!(SCRATCH_BYTES + 64 <= POOLED_BUFFER_BYTES_MAX, "a read that could not be sent is pooled whole");
 const _: () = assert!(RING_COMPLETIONS >= 2 * RING_ENTRIES);
 const _: () = assert!(LINGER_SILENCE_MS <= LINGER_MS);
-const _: () = assert!(DESCRIPTORS_IDLE_PERCENT + DESCRIPTORS_PIPES_PERCENT < 50, "most are for connections");
+const _: () = assert!(
+    DESCRIPTORS_IDLE_PERCENT + DESCRIPTORS_PIPES_PERCENT + DESCRIPTORS_CLOSING_PERCENT < 50,
+    "most are for connections"
+);

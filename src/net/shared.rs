@@ -39,7 +39,9 @@ impl Budget {
         let workers = workers.max(1);
         let idle = available / 100 * limits::DESCRIPTORS_IDLE_PERCENT;
         let pipes = available / 100 * limits::DESCRIPTORS_PIPES_PERCENT;
-        let connections = available.saturating_sub(idle + pipes) / limits::DESCRIPTORS_PER_CONNECTION;
+        let closing = available / 100 * limits::DESCRIPTORS_CLOSING_PERCENT;
+        let connections =
+            available.saturating_sub(idle + pipes + closing) / limits::DESCRIPTORS_PER_CONNECTION;
         Budget { connections, idle_upstreams: (idle / workers).max(1), pipes: pipes / 2 / workers }
     }
 }
