@@ -33,6 +33,8 @@ pub const POOLED_BUFFER_BYTES_MAX: usize = 128 * 1024;
 pub const POOLED_BUFFERS_MAX: usize = 256;
 /// Bytes that one direction of one exchange may move before its task lets its neighbours run.
 pub const TURN_BYTES_MAX: usize = 256 * 1024;
+/// Bytes of a refused head that are looked at for its request line, for the log.
+pub const REFUSED_LINE_BYTES_MAX: usize = 2 * 1024;
 /// Bytes of pipelined requests kept while an earlier request is being answered.
 pub const PIPELINE_BYTES_MAX: usize = HEAD_BYTES_MAX;
 

@@ -115,10 +115,10 @@ impl Client {
             self.inbox.append(bytes, &worker.pool);
             return self.understand_inbox(worker, arrival);
         }
-        let understood = self.understand(worker, arrival, bytes)?;
-        let (incoming, used) = understood.map_or((None, 0), |(incoming, used)| (Some(incoming), used));
-        self.inbox.append(bytes.get(used..).unwrap_or_default(), &worker.pool);
-        Ok(incoming)
+        let understood = self.understand(worker, arrival, bytes);
+        let used = understood.as_ref().ok().and_then(Option::as_ref).map_or(0, |(_, used)| *used);
+        self.inbox.append(bytes.get(used..).unwrap_or_default(), &worker.pool); // a refused head, for the log
+        Ok(understood?.map(|(incoming, _)| incoming))
     }
 
     fn understand_inbox(
@@ -238,6 +238,7 @@ impl Client {
     /// Answers a head that was refused, and logs it.
     async fn refuse(&mut self, worker: &Worker, failure: Failure, mut facts: Facts) -> ClientFate {
         worker.metrics.add(Counter::HeadsRefused, 1);
+        let line = worker.journal.is_on().then(|| Line::of_refused(self.inbox.bytes()));
         facts.failure = Some(failure);
         facts.status = failure.status(worker.shared.config.timeout_status);
         let fate = if failure == Failure::ClientGone {
@@ -245,18 +246,16 @@ impl Client {
         } else {
             let mut out = Outbox::default();
             worker.clock.with_http_date(|date| {
-                respond::failure(
-                    failure,
-                    circumstances(worker, Version::Http11, date),
-                    out.stage(&worker.pool),
-                );
+                let head_only = self.inbox.bytes().starts_with(b"HEAD ");
+                let at = Circumstances { head_only, ..circumstances(worker, Version::Http11, date) };
+                respond::failure(failure, at, out.stage(&worker.pool));
             });
             match self.flush(worker, out).await {
                 Ok(()) => ClientFate::Linger,
                 Err(_) => ClientFate::Close,
             }
         };
-        record::record(worker, self.peer, None, &facts);
+        record::record(worker, self.peer, line.as_ref(), &facts);
         fate
     }
 }

@@ -5,6 +5,7 @@ use std::rc::Rc;
 use std::time::Duration;
 
 use crate::h1::RequestHead;
+use crate::limits;
 use crate::proxy::endpoint::Endpoints;
 use crate::proxy::error::Failure;
 use crate::proxy::forward::{self, Hop, Source};
@@ -27,6 +28,20 @@ pub struct Line {
 }
 
 impl Line {
+    /// What can be said of a request that was refused: the first words of its first line, if it has one.
+    #[must_use]
+    pub fn of_refused(bytes: &[u8]) -> Line {
+        let Some(end) = bytes.iter().take(limits::REFUSED_LINE_BYTES_MAX).position(|&b| b == b'\n') else {
+            return Line::default();
+        };
+        let mut words = bytes.get(..end).unwrap_or_default().trim_ascii().split(|&b| b == b' ');
+        Line {
+            method: words.next().unwrap_or_default().into(),
+            target: words.next().unwrap_or_default().into(),
+            ..Line::default()
+        }
+    }
+
     /// Copies what is logged of a request.
     pub fn of(worker: &Worker, head: &RequestHead, source: Source<'_>, hop: Hop<'_>) -> Line {
         let told = forward::client_behind(source, hop, &worker.shared.config.forwarding.trusted_proxies);

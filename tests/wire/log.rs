@@ -181,3 +181,17 @@ fn fifo_without_a_reader_is_an_error() {
     assert_eq!(output.status.code(), Some(1), "{stderr}");
     assert!(stderr.contains(log) && stderr.contains("FIFO"), "{stderr}");
 }
+
+/// A refused request is logged with what its first line said.
+#[test]
+fn refused_requests_are_named() {
+    let origin = Origin::serve(|_| ok("fine"));
+    let proxy = Proxy::of(&origin);
+    proxy.client().send("GET /why?secret HTTP/1.1\r\nHost: a\r\nHost: b\r\n\r\n");
+    let line = proxy.log_for("/why");
+    assert_eq!((line.get("method"), line.get("status"), line.get("detail")), ("GET", "400", "repeated-host"));
+    let mut head = proxy.client();
+    head.send("HEAD /h HTTP/1.1\r\nHost: a\r\nHost: b\r\n\r\n");
+    assert_eq!(head.head().status(), 400);
+    head.assert_closed();
+}
