@@ -313,6 +313,9 @@ impl Driver<'_> {
             persistent: head.persistent,
             upgrade: head.upgrade,
         };
+        if self.exchange.is_farewell(response, self.facts.reused) {
+            return Err(Failure::UpstreamClosed);
+        }
         let verdict = self.exchange.judge(response, draining, self.worker.clock.now())?;
         let source = Source { bytes, fields: &fields };
         match verdict {

@@ -338,6 +338,15 @@ impl Exchange {
         .may_repeat()
     }
 
+    /// Whether a response is the origin's farewell to an idle connection, and not an answer to this request: a 408
+    /// that closes a reused one (RFC 9110 §15.5.9 lets the request be repeated). It then counts as no response.
+    pub fn is_farewell(&mut self, response: Response, reused: bool) -> bool {
+        let begun = std::mem::replace(&mut self.response_begun, false);
+        let farewell = response.status == 408 && !response.persistent && self.may_repeat(reused);
+        self.response_begun = begun && !farewell;
+        farewell
+    }
+
     /// The request goes out once more, on a fresh connection.
     pub fn repeat(&mut self, now: Timestamp) {
         self.repeated = true;

@@ -302,3 +302,23 @@ fn unreachable_endpoint_is_named_once() {
     assert_eq!(lines.len(), 1, "{stderr}");
     assert!(lines[0].contains("No such file"), "{stderr}");
 }
+
+/// A 408 with which an origin closes an idle connection is not taken for the answer to the request that crossed it.
+#[test]
+fn farewell_of_an_idle_connection_is_no_answer() {
+    let origin = Origin::start(|mut conn| {
+        if conn.request_head().is_none() {
+            return;
+        }
+        conn.send(ok("fine"));
+        if conn.number == 0 && conn.request_head().is_some() {
+            conn.send("HTTP/1.1 408 Request Timeout\r\nConnection: close\r\nContent-Length: 0\r\n\r\n");
+        }
+    });
+    let proxy = Proxy::of(&origin);
+    let mut client = proxy.client();
+    for path in ["/one", "/two"] {
+        assert_eq!(client.exchange(get(path)).text(), "fine", "{path}");
+    }
+    assert_eq!(proxy.log_for("/two").get("retries"), "1");
+}

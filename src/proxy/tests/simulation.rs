@@ -394,3 +394,27 @@ fn an_early_response_promises_no_keep_alive() {
     assert!(matches!(verdict, Ok(Verdict::Relay { keep_alive: false, .. })), "{verdict:?}");
     assert!(early.is_complete() && !early.client_reusable() && !early.upstream_reusable());
 }
+
+#[test]
+fn a_408_that_closes_a_reused_connection_is_no_answer_to_a_get() {
+    let farewell = Response { status: 408, framing: Framing::None, persistent: false, upgrade: false };
+    let request = |method| Request {
+        method,
+        version: Version::Http11,
+        framing: Framing::None,
+        persistent: true,
+        expects_continue: false,
+        upgrade: false,
+    };
+    let judged = |method, response, reused| {
+        let mut exchange = Exchange::new(request(method), None, Timestamp(0), Timestamp(5));
+        exchange.connected(Timestamp(10));
+        exchange.origin_sent(Timestamp(20));
+        (exchange.is_farewell(response, reused), exchange.may_repeat(reused))
+    };
+    assert_eq!(judged(Method::Get, farewell, true), (true, true));
+    assert_eq!(judged(Method::Get, farewell, false), (false, false), "a fresh connection's 408 is meant");
+    assert_eq!(judged(Method::Post, farewell, true), (false, false));
+    assert_eq!(judged(Method::Get, Response { persistent: true, ..farewell }, true), (false, false));
+    assert_eq!(judged(Method::Get, Response { status: 400, ..farewell }, true), (false, false));
+}
