@@ -21,7 +21,7 @@ def free_port():
 
 
 def pinned(command, cores):
-    """The command on these cores, ended by the kernel if the bench dies without ending it (setpriv is in util-linux)."""
+    """The command on these cores; the kernel ends it should the bench die without doing so."""
     leash = ["setpriv", "--pdeathsig", "TERM"] if shutil.which("setpriv") else []
     return [*leash, "taskset", "-c", ",".join(map(str, sorted(cores))), *command]
 
