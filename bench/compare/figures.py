@@ -3,7 +3,7 @@
 from statistics import median
 
 # Whom the targets are about. A relay without HTTP is the floor, not a rival.
-REFERENCES = ("nginx", "haproxy", "haproxy-splice")
+REFERENCES = ("nginx", "nginx-large", "haproxy", "haproxy-splice", "haproxy-large")
 FLOOR = "haproxy-tcp"
 # Figures of a round; all but the rates are better when lower.
 FIGURES = ("cpu_us", "per_second", "p50_us", "p99_us", "pss_bytes", "errors", "core")

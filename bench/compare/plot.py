@@ -9,8 +9,18 @@ SCALE = 300
 # Longer bars are cut off, and say so by their number.
 RATIO_MAX = 2.0
 RIGHT = 90
-COLOURS = {"ringress": "#d9480f", "nginx": "#2b8a3e", "haproxy": "#1864ab", "haproxy-splice": "#4dabf7",
-           "haproxy-tcp": "#868e96", "caddy": "#862e9c", "go-bare": "#e599f7", "go-timeouthandler": "#a61e4d"}
+COLOURS = {
+    "ringress": "#d9480f",
+    "nginx": "#2b8a3e",
+    "nginx-large": "#8ce99a",
+    "haproxy": "#1864ab",
+    "haproxy-splice": "#4dabf7",
+    "haproxy-large": "#a5d8ff",
+    "haproxy-tcp": "#868e96",
+    "caddy": "#862e9c",
+    "go-bare": "#e599f7",
+    "go-timeouthandler": "#a61e4d",
+}
 STYLE = ("text{font:12px system-ui,sans-serif;fill:#495057}.title{font-weight:600}"
          "@media(prefers-color-scheme:dark){text{fill:#ced4da}}")
 NAMES = {"cpu_us": "CPU per {unit}", "p99_us": "p99", "pss_bytes": "PSS per connection"}
