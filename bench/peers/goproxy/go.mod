@@ -1,0 +1,3 @@
+module ringress.example/goproxy
+
+go 1.19
