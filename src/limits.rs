@@ -27,6 +27,8 @@ pub const INTERIM_RESPONSES_MAX: usize = 16;
 pub const SCRATCH_BYTES: usize = 64 * 1024;
 /// Capacity in bytes of a pooled buffer when it is new.
 pub const POOLED_BUFFER_BYTES: usize = 16 * 1024;
+/// Capacity in bytes of a small pooled buffer when it is new: most request heads as forwarded.
+pub const POOLED_HEAD_BYTES: usize = 1024;
 /// A buffer that grew beyond this many bytes is freed on return, not pooled.
 pub const POOLED_BUFFER_BYTES_MAX: usize = 128 * 1024;
 /// Free buffers that a worker keeps.

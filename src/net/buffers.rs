@@ -17,13 +17,15 @@ pub struct BufferPool {
     /// Pipes to splice through.
     pub pipes: PipePool,
     free: RefCell<Vec<Vec<u8>>>,
+    /// Small ones, for request heads: a long poll keeps its head until the origin answers.
+    small: RefCell<Vec<Vec<u8>>>,
 }
 
 impl BufferPool {
     /// An empty pool with at most `pipes` pipes.
     #[must_use]
     pub fn new(pipes: usize) -> BufferPool {
-        BufferPool { pipes: PipePool::new(pipes), free: RefCell::new(Vec::new()) }
+        BufferPool { pipes: PipePool::new(pipes), free: RefCell::default(), small: RefCell::default() }
     }
 
     /// An empty buffer with room.
@@ -32,11 +34,23 @@ impl BufferPool {
         self.free.borrow_mut().pop().unwrap_or_else(|| Vec::with_capacity(limits::POOLED_BUFFER_BYTES))
     }
 
+    /// An empty buffer with the room that a request head needs.
+    #[must_use]
+    pub fn take_small(&self) -> Vec<u8> {
+        let pooled = self.small.borrow_mut().pop();
+        pooled.unwrap_or_else(|| Vec::with_capacity(limits::POOLED_HEAD_BYTES))
+    }
+
     /// Gives a buffer back. One that never held anything, or grew large, is not kept.
     pub fn give(&self, mut buf: Vec<u8>) {
-        let mut free = self.free.borrow_mut();
-        let fits = (1..=limits::POOLED_BUFFER_BYTES_MAX).contains(&buf.capacity());
-        if fits && free.len() < limits::POOLED_BUFFERS_MAX {
+        let class = match buf.capacity() {
+            0 => return,
+            capacity if capacity < limits::POOLED_BUFFER_BYTES => &self.small,
+            capacity if capacity <= limits::POOLED_BUFFER_BYTES_MAX => &self.free,
+            _ => return,
+        };
+        let mut free = class.borrow_mut();
+        if free.len() < limits::POOLED_BUFFERS_MAX {
             buf.clear();
             free.push(buf);
         }
@@ -107,6 +121,7 @@ impl Outbox {
         }
         debug_assert!(slices.len() < SLICES_MAX);
         if all == 0 {
+            self.release(pool);
             return Ok(0);
         }
         let taken = to.try_write(iov.get(..used).unwrap_or_default())?;

@@ -186,7 +186,7 @@ impl Client {
         let source = Source { bytes, fields: &fields };
         let id = worker.ids.borrow_mut().next_id();
         let hop = self.hop(worker, &id);
-        let mut forwarded = worker.pool.take();
+        let mut forwarded = worker.pool.take_small();
         forward::request(&head, source, hop, &mut forwarded);
         let now = worker.clock.now();
         let started = arrival.started.unwrap_or(now);

@@ -289,6 +289,7 @@ impl Driver<'_> {
                     return Ok(Progress::Underway);
                 }
                 Verdict::Tunnel => {
+                    self.release_head();
                     self.to_client.stage(&self.worker.pool).extend_from_slice(bytes);
                     return Ok(Progress::Switched);
                 }

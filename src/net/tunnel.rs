@@ -146,7 +146,9 @@ pub async fn run(
     let mut down = Way::new(to_client, splices);
     // What the client sent behind its request is the tunnel's first bytes.
     up.bytes += client.inbox.bytes().len() as u64;
-    up.outbox.stage(&worker.pool).extend_from_slice(client.inbox.bytes());
+    if !client.inbox.is_empty() {
+        up.outbox.stage(&worker.pool).extend_from_slice(client.inbox.bytes());
+    }
     client.inbox.consume(usize::MAX, &worker.pool);
     let failure = relay(worker, client, &mut upstream, &mut up, &mut down).await.err();
     up.outbox.release(&worker.pool);

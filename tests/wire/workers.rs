@@ -4,6 +4,7 @@ use std::fs;
 use std::process::{Command, Stdio};
 
 use crate::harness::*;
+use crate::lifecycle::open_stream;
 
 /// The cores each worker thread of `pid` may run on, as the kernel lists them.
 fn worker_cores(pid: u32) -> Vec<String> {
@@ -87,17 +88,53 @@ fn resident_kib(proxy: &Proxy) -> u64 {
     line.trim().trim_end_matches(" kB").parse().unwrap()
 }
 
-/// An idle connection holds no buffer: it costs far less than the smallest buffer of the pool (16 KiB).
+/// Resident KiB that each of many clients costs once `open` has brought it to rest.
+fn cost_kib(proxy: &Proxy, open: impl Fn() -> Peer) -> f64 {
+    const WARM: usize = 50;
+    const MANY: usize = 300;
+    let _warm: Vec<Peer> = (0..WARM).map(|_| open()).collect();
+    let before = resident_kib(proxy);
+    let _many: Vec<Peer> = (0..MANY).map(|_| open()).collect();
+    resident_kib(proxy).saturating_sub(before) as f64 / MANY as f64
+}
+
+/// An idle connection, a silent stream and a silent tunnel hold no buffer: each costs far less than the smallest
+/// buffer of the pool (16 KiB).
 #[test]
-fn idle_connections_hold_no_buffer() {
-    const IDLE: usize = 400;
-    let origin = Origin::serve(|_| ok("fine"));
+fn silence_holds_no_buffer() {
+    let gate = Gate::new();
+    let held = gate.clone();
+    let origin = Origin::start(move |mut conn| {
+        while let Some(head) = conn.request_head() {
+            match head.target() {
+                "/idle" => conn.send(ok("fine")),
+                "/stream" => conn.send(CHUNKED.to_owned() + &chunk("one")),
+                _ => conn
+                    .send("HTTP/1.1 101 Switching Protocols\r\nConnection: upgrade\r\nUpgrade: echo\r\n\r\n"),
+            }
+            if head.target() != "/idle" {
+                held.pass();
+                return;
+            }
+        }
+    });
     let proxy = Proxy::of(&origin);
-    let mut warm: Vec<Peer> = (0..50).map(|_| proxy.client()).collect();
-    warm.iter_mut().for_each(|client| assert_eq!(client.exchange(get("/")).text(), "fine"));
-    let before = resident_kib(&proxy);
-    let mut idle: Vec<Peer> = (0..IDLE).map(|_| proxy.client()).collect();
-    idle.iter_mut().for_each(|client| assert_eq!(client.exchange(get("/")).text(), "fine"));
-    let each = (resident_kib(&proxy).saturating_sub(before)) as f64 / IDLE as f64;
-    assert!(each < 8.0, "{each} KiB for each idle connection");
+    let idle = cost_kib(&proxy, || {
+        let mut client = proxy.client();
+        assert_eq!(client.exchange(get("/idle")).text(), "fine");
+        client
+    });
+    let stream = cost_kib(&proxy, || open_stream(&proxy));
+    let tunnel = cost_kib(&proxy, || {
+        let mut client = proxy.client();
+        client.send("GET /echo HTTP/1.1\r\nHost: a\r\nConnection: upgrade\r\nUpgrade: echo\r\n\r\n");
+        assert_eq!(client.head().status(), 101);
+        client
+    });
+    gate.open();
+    for (what, each, most) in
+        [("idle connection", idle, 8.0), ("stream", stream, 12.0), ("tunnel", tunnel, 12.0)]
+    {
+        assert!(each < most, "{each} KiB for each {what}");
+    }
 }
