@@ -322,3 +322,22 @@ fn farewell_of_an_idle_connection_is_no_answer() {
     }
     assert_eq!(proxy.log_for("/two").get("retries"), "1");
 }
+
+/// `--upstream-idle-max` bounds the idle connections, `--upstream-age-max` and `--upstream-idle-timeout` their life.
+#[test]
+fn idle_connections_are_bounded_in_number_and_age() {
+    let origin = Origin::serve(|_| ok("fine"));
+    for (flags, connections) in [
+        (&["--upstream-idle-max", "10"][..], 1),
+        (&["--upstream-age-max", "100ms"], 2),
+        (&["--upstream-idle-timeout", "100ms"], 2),
+        (&["--upstream-idle-max", "0"], 2),
+    ] {
+        let before = origin.accepted();
+        let proxy = Proxy::with(&origin, flags);
+        assert_eq!(proxy.get("/").text(), "fine");
+        thread::sleep(Duration::from_millis(200)); // the flags are about time
+        assert_eq!(proxy.get("/").text(), "fine");
+        assert_eq!(origin.accepted() - before, connections, "{flags:?}");
+    }
+}
