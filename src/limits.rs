@@ -33,6 +33,8 @@ pub const POOLED_HEAD_BYTES: usize = 1024;
 pub const POOLED_BUFFER_BYTES_MAX: usize = 128 * 1024;
 /// Free buffers that a worker keeps.
 pub const POOLED_BUFFERS_MAX: usize = 256;
+/// Cells for exchanges that a worker keeps while nobody uses them.
+pub const POOLED_TRANSACTIONS_MAX: usize = 256;
 /// Bytes that one direction of one exchange may move before its task lets its neighbours run.
 pub const TURN_BYTES_MAX: usize = 256 * 1024;
 /// Bytes of a refused head that are looked at for its request line, for the log.
