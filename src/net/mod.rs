@@ -20,6 +20,7 @@ pub mod inbox;
 pub mod journal;
 pub mod listener;
 pub mod log_sink;
+pub mod memory;
 pub mod record;
 pub mod relay;
 pub mod shared;
