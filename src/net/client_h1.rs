@@ -207,7 +207,9 @@ impl Client {
         txn.splice_min = config.splice_min.unwrap_or(u64::MAX);
         txn.answers_itself = forward::answers_itself(&head, source);
         if worker.journal.is_on() {
-            txn.line = Some(Box::new(Line::of(&config.forwarding.trusted_proxies, &head, source, hop)));
+            let mut line = worker.transactions.line();
+            line.fill(&config.forwarding.trusted_proxies, &head, source, hop);
+            txn.line = Some(line);
         }
         Ok(Some((worker.transactions.place(txn), head.bytes)))
     }

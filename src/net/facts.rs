@@ -16,14 +16,10 @@ use crate::time::Timestamp;
 /// What the access log says of a request: copied out of its head, which does not live as long.
 #[derive(Debug, Default)]
 pub struct Line {
-    /// See [`crate::telemetry::access_log::AccessRecord`].
-    pub method: Box<[u8]>,
-    /// See [`crate::telemetry::access_log::AccessRecord`].
-    pub host: Box<[u8]>,
-    /// See [`crate::telemetry::access_log::AccessRecord`].
-    pub target: Box<[u8]>,
-    /// See [`crate::telemetry::access_log::AccessRecord`].
-    pub request_id: Box<[u8]>,
+    /// Method, authority, target and identifier, one behind the other.
+    text: Vec<u8>,
+    /// Where each of them ends in `text`.
+    ends: [usize; 4],
     /// The client that a trusted proxy speaks for.
     pub client: Option<SocketAddr>,
     /// Protocol and version.
@@ -34,29 +30,44 @@ impl Line {
     /// What can be said of a request that was refused: the first words of its first line, if it has one.
     #[must_use]
     pub fn of_refused(bytes: &[u8]) -> Line {
-        let Some(end) = bytes.iter().take(limits::REFUSED_LINE_BYTES_MAX).position(|&b| b == b'\n') else {
-            return Line::default();
-        };
-        let mut words = bytes.get(..end).unwrap_or_default().trim_ascii().split(|&b| b == b' ');
-        Line {
-            method: words.next().unwrap_or_default().into(),
-            target: words.next().unwrap_or_default().into(),
-            ..Line::default()
+        let mut line = Line::default();
+        if let Some(end) = bytes.iter().take(limits::REFUSED_LINE_BYTES_MAX).position(|&b| b == b'\n') {
+            let mut words = bytes.get(..end).unwrap_or_default().trim_ascii().split(|&b| b == b' ');
+            let (method, target) = (words.next().unwrap_or_default(), words.next().unwrap_or_default());
+            line.write([method, &[], target, &[]]);
         }
+        line
     }
 
     /// Copies what is logged of a request.
-    #[must_use]
-    pub fn of(trusted_proxies: &[IpNet], head: &RequestHead, source: Source<'_>, hop: Hop<'_>) -> Line {
+    pub fn fill(&mut self, trusted_proxies: &[IpNet], head: &RequestHead, source: Source<'_>, hop: Hop<'_>) {
         let told = forward::client_behind(source, hop, trusted_proxies);
-        Line {
-            client: told.map(|ip| SocketAddr::new(ip, 0)),
-            method: head.method_span.of(source.bytes).into(),
-            host: head.authority.of(source.bytes).into(),
-            target: head.target.of(source.bytes).into(),
-            request_id: forward::request_id(source, hop).into(),
-            protocol: head.version.as_str(),
+        self.client = told.map(|ip| SocketAddr::new(ip, 0));
+        self.protocol = head.version.as_str();
+        let bytes = source.bytes;
+        let id = forward::request_id(source, hop);
+        self.write([head.method_span.of(bytes), head.authority.of(bytes), head.target.of(bytes), id]);
+    }
+
+    fn write(&mut self, texts: [&[u8]; 4]) {
+        self.text.clear();
+        for (end, text) in self.ends.iter_mut().zip(texts) {
+            self.text.extend_from_slice(text);
+            *end = self.text.len();
         }
+    }
+
+    /// Method, authority, target and identifier; each empty where nothing is known.
+    #[must_use]
+    pub fn texts(&self) -> [&[u8]; 4] {
+        let mut start = 0;
+        self.ends.map(|end| self.text.get(std::mem::replace(&mut start, end)..end).unwrap_or_default())
+    }
+
+    /// Bytes it holds on to.
+    #[must_use]
+    pub fn capacity(&self) -> usize {
+        self.text.capacity()
     }
 }
 

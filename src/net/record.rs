@@ -25,15 +25,16 @@ pub fn record(worker: &Worker, peer: SocketAddr, line: Option<&Line>, facts: &Fa
     }
     let nothing = Line::default();
     let line = line.unwrap_or(&nothing);
+    let [method, host, target, request_id] = line.texts();
     let now = worker.clock.now();
     let upstream = facts.endpoint.as_ref().and_then(|(all, index)| all.0.get(*index));
     worker.journal.record(&AccessRecord {
         unix_us: worker.clock.unix_us(),
         client: line.client.or(Some(peer)),
-        request_id: &line.request_id,
-        method: &line.method,
-        host: &line.host,
-        target: &line.target,
+        request_id,
+        method,
+        host,
+        target,
         protocol: line.protocol,
         status: facts.status,
         error: facts.failure.map(Failure::error_type),

@@ -86,7 +86,6 @@ impl Transaction {
         self.to_origin.release(pool);
         self.from_origin.consume(usize::MAX, pool);
         pool.give(std::mem::take(&mut self.head));
-        self.line = None;
         self.facts.endpoint = None;
     }
 }
@@ -94,13 +93,16 @@ impl Transaction {
 /// Free cells of a worker.
 #[derive(Debug, Default)]
 #[expect(clippy::vec_box, reason = "the cells are what is kept")]
-pub struct TransactionPool(RefCell<Vec<Box<Transaction>>>);
+pub struct TransactionPool {
+    transactions: RefCell<Vec<Box<Transaction>>>,
+    lines: RefCell<Vec<Box<Line>>>,
+}
 
 impl TransactionPool {
     /// Puts `transaction` into a cell.
     #[must_use]
     pub fn place(&self, transaction: Transaction) -> Box<Transaction> {
-        match self.0.borrow_mut().pop() {
+        match self.transactions.borrow_mut().pop() {
             Some(mut cell) => {
                 *cell = transaction;
                 cell
@@ -109,12 +111,25 @@ impl TransactionPool {
         }
     }
 
+    /// A line to fill.
+    #[must_use]
+    pub fn line(&self) -> Box<Line> {
+        self.lines.borrow_mut().pop().unwrap_or_default()
+    }
+
     /// Takes a cell back, and what it holds.
     pub fn give(&self, mut cell: Box<Transaction>, pool: &BufferPool) {
         cell.release(pool);
-        let mut free = self.0.borrow_mut();
-        if free.len() < limits::POOLED_TRANSACTIONS_MAX {
-            free.push(cell);
+        if let Some(line) = cell.line.take().filter(|line| line.capacity() <= limits::POOLED_HEAD_BYTES) {
+            keep(&self.lines, line);
         }
+        keep(&self.transactions, cell);
+    }
+}
+
+fn keep<T>(free: &RefCell<Vec<T>>, cell: T) {
+    let mut free = free.borrow_mut();
+    if free.len() < limits::POOLED_TRANSACTIONS_MAX {
+        free.push(cell);
     }
 }
