@@ -35,15 +35,18 @@ pub const POOLED_BUFFER_BYTES_MAX: usize = 128 * 1024;
 pub const POOLED_BUFFERS_MAX: usize = 256;
 /// Cells for exchanges that a worker keeps while nobody uses them.
 pub const POOLED_TRANSACTIONS_MAX: usize = 256;
-/// Bytes that one direction of one exchange may move before its task lets its neighbours run.
-pub const TURN_BYTES_MAX: usize = 256 * 1024;
+/// Bytes that one direction of one exchange may move before its task lets its neighbours run. Measured with 32
+/// uploads of 1 MiB at once: 260 µs each and a p99 of 16 ms; with four times as much 320 µs and up to 63 ms.
+pub const TURN_BYTES_MAX: usize = 64 * 1024;
 /// Bytes of a refused head that are looked at for its request line, for the log.
 pub const REFUSED_LINE_BYTES_MAX: usize = 2 * 1024;
 /// Bytes of pipelined requests kept while an earlier request is being answered.
 pub const PIPELINE_BYTES_MAX: usize = HEAD_BYTES_MAX;
 
 /// Known remainder of a body in bytes from which splicing is cheaper than copying, default of `--splice-min`.
-pub const SPLICE_BYTES_MIN: u64 = 256 * 1024;
+/// Measured: of 1 MiB, 187-195 µs with 64 or 128 KiB, 248 with 256 KiB, 310 without; of 128 KiB 37 and 45; of
+/// 64 KiB no difference. One byte cost twice as much again: small tails must not be spliced.
+pub const SPLICE_BYTES_MIN: u64 = 64 * 1024;
 /// Size asked for a pipe, in bytes: the most one splice moves.
 pub const PIPE_BYTES: usize = 256 * 1024;
 /// Pipes of a worker in use at once; beyond that bodies are copied. Two descriptors each.
