@@ -161,7 +161,7 @@ class Peer:
     speaks_http: bool = True
 
 
-BODIES = ("64k", "1m", "upload-1m", "slow-readers")
+BODIES = ("64k", "1m", "upload-1m", "slow-readers", "mixed")
 
 
 def all_peers(binary):
