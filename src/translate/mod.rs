@@ -1,0 +1,37 @@
+//! HTTP/2 messages as HTTP/1.1 bytes, and back: pure data, no socket, no clock, no `async`.
+//!
+//! ```text
+//!   client h2 ─▶ request::write_head ─▶ │ HTTP/1.1 │ ─▶ request::read_head ─▶ origin h2
+//!   client h2 ◀─ response::read_head ◀─ │  engine  │ ◀─ response::write_head ◀─ origin h2
+//! ```
+//! There is one engine for exchanges, and it speaks HTTP/1.1: its parser, its rules and its deadlines hold for every
+//! message, whatever it travelled in (RFC 9110: one semantics). A stream of HTTP/2 is therefore given to it as the
+//! bytes that the same message would have been. What HTTP/2 forbids or leaves out is refused or put in here
+//! (RFC 9113 §8.2, §8.3, §8.5; RFC 8441), before anything that speaks HTTP/1.1 sees it.
+
+pub mod fields;
+pub mod request;
+pub mod response;
+
+/// Why a message cannot be translated. In HTTP/2 it is malformed (RFC 9113 §8.1.1).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum Malformed {
+    /// A value begins or ends with white space (§8.2.1).
+    #[error("a field value begins or ends with white space")]
+    Padded,
+    /// A field that only makes sense on one connection (§8.2.2).
+    #[error("a connection-specific field")]
+    ConnectionField,
+    /// `:authority` and `Host` differ, or neither is there (§8.3.1).
+    #[error("no authority, or two")]
+    Authority,
+    /// `:path` is neither a path nor `*` (§8.3.1).
+    #[error("a bad path")]
+    Path,
+    /// CONNECT, and not a protocol of ours (RFC 8441).
+    #[error("CONNECT to nothing that is served")]
+    Connect,
+    /// The head that was to be sent is none.
+    #[error("not a head")]
+    Head,
+}

@@ -1,0 +1,146 @@
+//! Requests: a client's HTTP/2 head as HTTP/1.1 bytes, and a forwarded HTTP/1.1 head for an HTTP/2 origin.
+
+use http::header::{CONTENT_LENGTH, COOKIE, HOST};
+use http::request::Parts;
+use http::uri::{PathAndQuery, Uri};
+use http::{HeaderValue, Method, Request};
+
+use crate::h1::{Framing, RequestHead};
+use crate::proxy::forward::Source;
+
+use super::{Malformed, fields};
+
+/// What the engine is told of a stream beside its head.
+#[derive(Clone, Copy, Debug)]
+pub struct Opening<'a> {
+    /// `:protocol` of an extended CONNECT (RFC 8441).
+    pub protocol: Option<&'a str>,
+    /// `Sec-WebSocket-Key` for an origin that speaks HTTP/1.1; HTTP/2 has none.
+    pub websocket_key: &'a str,
+    /// The head ended the stream: there is no body.
+    pub ended: bool,
+}
+
+/// How the body that follows is framed towards the engine.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Body {
+    /// There is none.
+    None,
+    /// So many bytes, as `Content-Length` says.
+    Length,
+    /// Chunks.
+    Chunked,
+    /// Bytes, once the tunnel is open.
+    Tunnel,
+}
+
+/// Appends the head as HTTP/1.1 has it.
+///
+/// # Errors
+/// The request is malformed (RFC 9113 §8.1.1).
+pub fn write_head(parts: &Parts, opening: Opening<'_>, out: &mut Vec<u8>) -> Result<Body, Malformed> {
+    let tunnel = tunnel_protocol(parts, opening)?;
+    let method = if tunnel.is_some() { "GET" } else { parts.method.as_str() };
+    out.extend_from_slice(method.as_bytes());
+    out.push(b' ');
+    out.extend_from_slice(target(parts)?.as_bytes());
+    out.extend_from_slice(b" HTTP/1.1\r\n");
+    fields::line(out, b"host", authority(parts)?);
+    fields::write(&parts.headers, out)?;
+    cookies(parts, out);
+    let body = match tunnel {
+        Some(protocol) => {
+            fields::line(out, b"connection", b"upgrade");
+            fields::line(out, b"upgrade", protocol.as_bytes());
+            if protocol.eq_ignore_ascii_case("websocket") {
+                fields::line(out, b"sec-websocket-key", opening.websocket_key.as_bytes());
+            }
+            Body::Tunnel
+        }
+        None => framing(parts, opening.ended, out),
+    };
+    out.extend_from_slice(b"\r\n");
+    Ok(body)
+}
+
+/// Plain CONNECT has no path and is not served; extended CONNECT names what to speak.
+fn tunnel_protocol<'a>(parts: &Parts, opening: Opening<'a>) -> Result<Option<&'a str>, Malformed> {
+    match (parts.method == Method::CONNECT, opening.protocol) {
+        (true, Some(protocol)) if !opening.ended => Ok(Some(protocol)),
+        (false, None) => Ok(None),
+        (true, _) | (false, Some(_)) => Err(Malformed::Connect),
+    }
+}
+
+fn target(parts: &Parts) -> Result<&str, Malformed> {
+    let target = parts.uri.path_and_query().map_or("", PathAndQuery::as_str);
+    let whole = target == "*" && parts.method == Method::OPTIONS;
+    if target.starts_with('/') || whole { Ok(target) } else { Err(Malformed::Path) }
+}
+
+/// `:authority`, or `Host` in its place; both only when they agree.
+fn authority(parts: &Parts) -> Result<&[u8], Malformed> {
+    let mut hosts = parts.headers.get_all(HOST).iter();
+    let (host, another) = (hosts.next().map(HeaderValue::as_bytes), hosts.next());
+    let authority = parts.uri.authority().map(|authority| authority.as_str().as_bytes());
+    match (authority, host, another) {
+        (Some(authority), None, _) => Ok(authority),
+        (None, Some(host), None) => Ok(host),
+        (Some(authority), Some(host), None) if authority.eq_ignore_ascii_case(host) => Ok(authority),
+        _ => Err(Malformed::Authority),
+    }
+}
+
+/// HTTP/2 may split a cookie into crumbs; HTTP/1.1 wants one field (RFC 9113 §8.2.3).
+fn cookies(parts: &Parts, out: &mut Vec<u8>) {
+    for (i, crumb) in parts.headers.get_all(COOKIE).iter().enumerate() {
+        out.extend_from_slice(if i == 0 { b"cookie: " } else { b"; " });
+        out.extend_from_slice(crumb.as_bytes());
+    }
+    if parts.headers.contains_key(COOKIE) {
+        out.extend_from_slice(b"\r\n");
+    }
+}
+
+fn framing(parts: &Parts, ended: bool, out: &mut Vec<u8>) -> Body {
+    let mut declared = false;
+    for length in parts.headers.get_all(CONTENT_LENGTH) {
+        fields::line(out, b"content-length", length.as_bytes());
+        declared = true;
+    }
+    match (ended, declared) {
+        (true, _) => Body::None,
+        (false, true) => Body::Length,
+        (false, false) => {
+            fields::line(out, b"transfer-encoding", b"chunked");
+            Body::Chunked
+        }
+    }
+}
+
+/// The head that [`crate::proxy::forward::request`] made, for an origin that speaks HTTP/2. `scheme` is `http` or
+/// `https`.
+///
+/// # Errors
+/// Something in it cannot stand in HTTP/2.
+pub fn read_head(head: &RequestHead, source: Source<'_>, scheme: &str) -> Result<Request<()>, Malformed> {
+    let bytes = source.bytes;
+    let authority = head.authority.of(bytes);
+    let path = [head.path_prefix(bytes), head.path.of(bytes)].concat();
+    let uri = Uri::builder().scheme(scheme).authority(authority).path_and_query(path.as_slice());
+    let uri = uri.build().map_err(|_| Malformed::Path)?;
+    let method = if head.upgrade { b"CONNECT" } else { head.method_span.of(bytes) };
+    let mut request = Request::builder().method(method).uri(uri);
+    for (name, value) in fields::read(bytes, source.fields) {
+        if name != "sec-websocket-key" || !head.upgrade {
+            request = request.header(name, value);
+        }
+    }
+    request.body(()).map_err(|_| Malformed::Head)
+}
+
+/// Whether a request of this framing ends with its head.
+#[must_use]
+pub fn ends_with_head(framing: Framing) -> bool {
+    matches!(framing, Framing::None | Framing::Length(0))
+}
