@@ -133,9 +133,6 @@ def ringress(place, binary):
         "upstream": f"127.0.0.1:{place.origin}",
         "workers": 1,
         "request-timeout": f"{place.setting.timeout_s}s",
-        # As for nginx, Caddy, Go and Pingora: more than any scenario has requests at once. With the default of 128,
-        # small-512 opens connections all the time: 19.3 µs a request instead of 15.7.
-        "upstream-idle-max": 1024,
         # The end of a round need not wait for its streams.
         "drain-timeout": "100ms",
     }
