@@ -55,7 +55,7 @@ ALL = (
     Scenario("64k", "64 KiB, keep-alive, 64 connections", "wrk", "/bytes/65536", 64,
              targets=cpu_target(0.90), warm=True),
     Scenario("1m", "1 MiB, keep-alive, 64 connections", "wrk", "/bytes/1048576", 64,
-             targets=cpu_target(0.42), warm=True),
+             setting=Setting(splices=True), targets=cpu_target(0.42), warm=True),
     Scenario("upload-1m", "uploads of 1 MiB, 32 connections", "exchange", "/sink", 32,
              options=("--upload", 1 << 20), targets=cpu_target(0.60), smoke_connections=8),
     Scenario("sse", "event streams, an event of 96 B every 2 s each", "stream", "/events/{interval}", 2000,
