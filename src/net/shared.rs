@@ -4,10 +4,13 @@ use std::sync::atomic::{AtomicU8, AtomicUsize, Ordering};
 use std::time::Instant;
 
 use arc_swap::ArcSwap;
+use rustls::ClientConfig;
 
 use crate::config::Config;
 use crate::limits;
 use crate::proxy::endpoint::Endpoints;
+
+use super::tls::ServerTls;
 
 /// Where the process stands.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -53,6 +56,10 @@ pub struct Shared {
     pub config: Config,
     /// Where requests go now; swapped in whole.
     pub endpoints: ArcSwap<Endpoints>,
+    /// What listeners with TLS speak now; `None` where there are none.
+    pub tls: Option<ArcSwap<ServerTls>>,
+    /// How origins are spoken to with TLS; `None` where none is. Workers copy it: sessions are their own.
+    pub upstream_tls: Option<ClientConfig>,
     /// The start of every worker's clock.
     pub epoch: Instant,
     connections: AtomicUsize,
@@ -68,6 +75,8 @@ impl Shared {
         Shared {
             config,
             endpoints: ArcSwap::from_pointee(endpoints),
+            tls: None,
+            upstream_tls: None,
             epoch,
             connections: AtomicUsize::new(0),
             budget,

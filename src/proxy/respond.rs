@@ -118,12 +118,14 @@ fn finish_head(at: Circumstances<'_>, out: &mut Vec<u8>) {
 const fn reason(status: u16) -> &'static str {
     match status {
         204 => "No Content",
+        308 => "Permanent Redirect",
         400 => "Bad Request",
         404 => "Not Found",
         405 => "Method Not Allowed",
         408 => "Request Timeout",
         413 => "Content Too Large",
         414 => "URI Too Long",
+        421 => "Misdirected Request",
         431 => "Request Header Fields Too Large",
         500 => "Internal Server Error",
         501 => "Not Implemented",
