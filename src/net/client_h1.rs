@@ -26,8 +26,10 @@ use super::buffers::Outbox;
 use super::client::Client;
 use super::exchange::{ClientFate, Driver, Incoming};
 use super::fault;
+use super::listener::Service;
 use super::record::{self, Facts, Line};
 use super::shared::{Admission, Lifecycle};
+use super::tls::handshake;
 use super::transport::Transport;
 use super::worker::Worker;
 
@@ -40,13 +42,30 @@ enum Next {
     Closed,
 }
 
+/// Serves one connection with TLS to its end.
+pub async fn serve_tls(worker: Rc<Worker>, transport: Transport, peer: SocketAddr, admission: Admission) {
+    let accepted = worker.clock.now();
+    let Some(transport) = handshake::greet(&worker, transport, accepted).await else { return };
+    serve(worker, transport, peer, admission, Service::Tls).await;
+}
+
 /// Serves one connection to its end.
-pub async fn serve(worker: Rc<Worker>, transport: Transport, peer: SocketAddr, admission: Admission) {
+pub async fn serve(
+    worker: Rc<Worker>,
+    transport: Transport,
+    peer: SocketAddr,
+    admission: Admission,
+    service: Service,
+) {
     let worker = &*worker;
     let mut client = Client::new(worker, transport, peer);
+    client.redirects = service == Service::Redirect;
     loop {
         let fate = match client.next(worker).await {
-            Next::Closed => break,
+            Next::Closed => {
+                client.transport.goodbye();
+                break;
+            }
             Next::Refused(failure, facts) => Box::pin(client.refuse(worker, failure, facts)).await,
             // On the heap, so that an idle connection does not keep the room for it.
             Next::Request(incoming) => Box::pin(client.exchange(worker, incoming)).await,
@@ -186,8 +205,17 @@ impl Client {
         let source = Source { bytes, fields: &fields };
         let id = worker.ids.borrow_mut().next_id();
         let hop = self.hop(worker, &id);
+        let authority = head.authority.of(bytes);
+        if self.transport.tls().is_some_and(|tls| !tls.serves(authority)) {
+            return Err(Failure::Misdirected);
+        }
         let mut forwarded = worker.pool.take_small();
-        forward::request(&head, source, hop, &mut forwarded);
+        if self.redirects {
+            let port = worker.shared.tls_port_of(authority).ok_or(Failure::Misdirected)?;
+            forward::location(&head, bytes, port, &mut forwarded);
+        } else {
+            forward::request(&head, source, hop, &mut forwarded);
+        }
         let now = worker.clock.now();
         let started = arrival.started.unwrap_or(now);
         worker.metrics.add(Counter::Requests, 1);
@@ -205,25 +233,53 @@ impl Client {
 
     async fn exchange(&mut self, worker: &Worker, mut incoming: Box<Incoming>) -> ClientFate {
         let line = incoming.line.take();
-        let (fate, facts) = if incoming.answers_itself {
+        let (fate, facts) = if self.redirects {
+            self.answer_redirect(worker, *incoming).await
+        } else if incoming.answers_itself {
             self.answer_options(worker, *incoming).await
         } else {
             Driver::new(worker, self, *incoming).run().await
         };
         record::record(worker, self.peer, line.as_deref(), &facts);
+        if fate == ClientFate::Close && facts.failure.is_none() {
+            self.part(worker).await;
+        }
         fate
+    }
+
+    /// A redirect to the listener with TLS.
+    async fn answer_redirect(&mut self, worker: &Worker, incoming: Incoming) -> (ClientFate, Facts) {
+        let keep_alive = incoming.exchange.may_keep_alive();
+        let mut out = Outbox::default();
+        worker.clock.with_http_date(|date| {
+            let at = Circumstances { keep_alive, ..circumstances(worker, incoming.version, date) };
+            respond::redirect(&incoming.head, at, out.stage(&worker.pool));
+        });
+        self.answer(worker, incoming, out, 308).await
     }
 
     /// `OPTIONS` with `Max-Forwards: 0`.
     async fn answer_options(&mut self, worker: &Worker, incoming: Incoming) -> (ClientFate, Facts) {
         let keep_alive = incoming.exchange.may_keep_alive();
-        let mut facts = incoming.facts;
-        facts.status = 204;
         let mut out = Outbox::default();
         worker.clock.with_http_date(|date| {
             let at = Circumstances { keep_alive, ..circumstances(worker, incoming.version, date) };
             respond::options(at, out.stage(&worker.pool));
         });
+        self.answer(worker, incoming, out, 204).await
+    }
+
+    /// Sends a response of our own that is no failure.
+    async fn answer(
+        &mut self,
+        worker: &Worker,
+        incoming: Incoming,
+        out: Outbox,
+        status: u16,
+    ) -> (ClientFate, Facts) {
+        let keep_alive = incoming.exchange.may_keep_alive();
+        let mut facts = incoming.facts;
+        facts.status = status;
         worker.pool.give(incoming.head);
         match self.flush(worker, out).await {
             Err(failure) => {

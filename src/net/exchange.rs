@@ -6,6 +6,7 @@
 use std::cell::RefMut;
 use std::future::poll_fn;
 use std::rc::Rc;
+use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
@@ -26,6 +27,8 @@ use super::connect::{self, Begun};
 use super::inbox::{Filled, Inbox};
 use super::record::{Facts, Line};
 use super::shared::Lifecycle;
+use super::tls::handshake;
+use super::transport::Transport;
 use super::tunnel;
 use super::upstream::Upstream;
 use super::worker::Worker;
@@ -101,6 +104,7 @@ impl<'a> Driver<'a> {
     /// An exchange for a request that has just been understood.
     #[must_use]
     pub fn new(worker: &'a Worker, client: &'a mut Client, incoming: Incoming) -> Driver<'a> {
+        let splices = client.transport.tls().is_none();
         Driver {
             worker,
             client,
@@ -114,7 +118,7 @@ impl<'a> Driver<'a> {
             from_origin: Inbox::default(),
             scan: HeadScan::default(),
             surplus: false,
-            splice_min: worker.shared.config.splice_min.unwrap_or(u64::MAX),
+            splice_min: worker.shared.config.splice_min.filter(|_| splices).unwrap_or(u64::MAX),
             outgoing: Outgoing::Same,
             keep_alive: None,
             facts: incoming.facts,
@@ -140,6 +144,9 @@ impl<'a> Driver<'a> {
         self.exchange.check_declared_length()?;
         let mut upstream = self.acquire(true).await?;
         loop {
+            if upstream.transport.tls().is_some() {
+                self.splice_min = u64::MAX;
+            }
             match self.relay(&mut upstream).await {
                 Ok(Progress::Underway) => return Ok(self.complete(upstream)),
                 Ok(Progress::Switched) => return Ok(self.tunnel(upstream).await),
@@ -287,12 +294,42 @@ impl<'a> Driver<'a> {
                 transport
             }
         };
+        let transport = match &endpoint.server_name {
+            Some(name) => Box::pin(self.secure(index, name, transport)).await?,
+            None => transport,
+        };
         let now = self.worker.clock.now();
         self.worker.metrics.add(Counter::UpstreamConnects, 1);
         self.worker.upstreams.connected(index);
         self.facts.connect = Some(now.since(began));
         self.exchange.connected(now);
         Ok(Upstream::new(transport, index, endpoints, now))
+    }
+
+    /// Our TLS handshake with the endpoint `name`, under the deadline of the connection.
+    async fn secure(&mut self, index: usize, name: &str, transport: Transport) -> Result<Transport, Failure> {
+        let config = self.worker.upstream_tls.as_ref().ok_or(Failure::TlsProtocol)?;
+        let mut handshake = handshake::connect(Arc::clone(config), name, transport);
+        loop {
+            self.watch_client()?;
+            let greeted = poll_fn(|cx| {
+                if let Poll::Ready(greeted) = handshake.as_mut().poll(cx) {
+                    return Poll::Ready(Ok(Some(greeted)));
+                }
+                if self.poll_client(cx) {
+                    Poll::Ready(Ok(None))
+                } else {
+                    self.poll_deadline(cx).map_ok(|()| None)
+                }
+            })
+            .await?;
+            if let Some(greeted) = greeted {
+                return greeted.map_err(|error| {
+                    self.worker.upstreams.failed(index, &error, self.worker.clock.now());
+                    handshake::failure(&error)
+                });
+            }
+        }
     }
 
     /// Begins a connection. When descriptors have run out, idle ones make room, once.

@@ -84,6 +84,15 @@ pub fn failure(failure: Failure, at: Circumstances<'_>, out: &mut Vec<u8>) {
     }
 }
 
+/// Appends a redirect to `location`, for good and with the same method (RFC 9110 §15.4.9). It has no body.
+pub fn redirect(location: &[u8], at: Circumstances<'_>, out: &mut Vec<u8>) {
+    status_line(308, out);
+    out.extend_from_slice(b"Location: ");
+    out.extend_from_slice(location);
+    out.extend_from_slice(b"\r\nContent-Length: 0\r\n");
+    finish_head(at, out);
+}
+
 /// Appends the answer to `OPTIONS` with `Max-Forwards: 0` (RFC 9110 §7.6.2).
 pub fn options(at: Circumstances<'_>, out: &mut Vec<u8>) {
     status_line(204, out);

@@ -18,7 +18,10 @@ mod tests;
 
 use std::sync::Arc;
 
-use rustls::ServerConfig;
+use rustls::client::Resumption;
+use rustls::{ClientConfig, ServerConfig};
+
+use crate::limits;
 
 pub use certificates::{Certificates, Names, Pair};
 pub use session::Session;
@@ -27,6 +30,14 @@ pub use session::Session;
 #[must_use]
 pub fn alpn() -> Vec<Vec<u8>> {
     vec![b"http/1.1".to_vec()]
+}
+
+/// A worker's own copy of how origins are spoken to: its sessions are no other worker's lock.
+#[must_use]
+pub fn of_worker(config: &ClientConfig) -> Arc<ClientConfig> {
+    let mut config = config.clone();
+    config.resumption = Resumption::in_memory_sessions(limits::TLS_UPSTREAM_SESSIONS);
+    Arc::new(config)
 }
 
 /// What listeners with TLS speak now; swapped in whole when certificates are loaded again.

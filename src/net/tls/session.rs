@@ -112,7 +112,7 @@ impl Session {
         };
         let Some(sni) = connection.server_name() else { return true };
         let host = super::certificates::host_of(authority);
-        host.eq_ignore_ascii_case(sni.as_bytes()) || certificates.cover(sni, host)
+        host.is_empty() || host.eq_ignore_ascii_case(sni.as_bytes()) || certificates.cover(sni, host)
     }
 
     /// Reading has something to say that the socket does not show: plaintext inside, the end, an error.

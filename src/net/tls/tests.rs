@@ -14,7 +14,6 @@ use rustls::{
 
 use super::handshake::{accept, connect};
 use super::*;
-use crate::limits;
 use crate::net::buffers::{BufferPool, Outbox};
 use crate::net::thread::runtime;
 use crate::net::transport::Transport;
