@@ -61,8 +61,10 @@ pub const TLS_RAMP_BYTES: usize = 32 * 1024;
 pub const TLS_RAMP_IDLE_MS: u64 = 1_000;
 /// Ciphertext bytes of the largest record: payload, header and what RFC 8446 §5.2 allows for expansion.
 pub const TLS_RECORD_BYTES_MAX: usize = 16 * 1024 + 256 + 5;
-/// Bytes that rustls takes per `read_tls`; a handshake that is handed no more leaves nothing behind.
-pub const TLS_READ_BYTES: usize = 4096;
+/// Bytes handed to rustls where it must take them all in one step: during handshakes, and for a small buffer. Its own
+/// buffer has 18 437 bytes, and up to [`TLS_RECORD_BYTES_MAX`] of them may hold an incomplete record already, so
+/// that the 4096 it takes at other times may be too many.
+pub const TLS_READ_BYTES: usize = 1536;
 /// Reads of session tickets and the like that an idle upstream connection may cause at once.
 pub const TLS_QUIET_READS_MAX: usize = 16;
 /// TLS sessions of origins that a worker remembers for resumption.
@@ -187,6 +189,7 @@ const _: () = assert!(
     "most are for connections"
 );
 const _: () = assert!(TLS_SMALL_RECORD_BYTES <= TLS_RAMP_BYTES && TLS_RAMP_BYTES <= TLS_SEND_BYTES);
+const _: () = assert!(TLS_READ_BYTES + TLS_RECORD_BYTES_MAX <= 18_437, "rustls takes it whole");
 const _: () = assert!(
     SCRATCH_BYTES >= TLS_RECORD_BYTES_MAX + TLS_READ_BYTES,
     "a read decrypts to no more than its buffer"

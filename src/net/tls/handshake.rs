@@ -21,7 +21,7 @@ use monoio::buf::{IoBuf, IoBufMut, IoVecBuf, IoVecBufMut};
 use monoio::io::{AsyncReadRent, AsyncWriteRent};
 use monoio_rustls::{TlsAcceptor, TlsConnector};
 use rustls::pki_types::ServerName;
-use rustls::{CertificateError, ClientConfig, Connection};
+use rustls::{ClientConfig, Connection};
 
 use crate::limits;
 use crate::proxy::error::Failure;
@@ -97,14 +97,10 @@ pub async fn greet(worker: &Rc<Worker>, transport: Transport, accepted: Timestam
 #[must_use]
 pub fn failure(error: &io::Error) -> Failure {
     match error.get_ref().and_then(|inner| inner.downcast_ref::<rustls::Error>()) {
-        Some(rustls::Error::InvalidCertificate(
-            CertificateError::BadEncoding | CertificateError::BadSignature,
-        )) => Failure::TlsProtocol,
         Some(rustls::Error::InvalidCertificate(_) | rustls::Error::NoCertificatesPresented) => {
             Failure::TlsCertificate
         }
-        Some(_) => Failure::TlsProtocol,
-        None => Failure::TlsProtocol,
+        Some(_) | None => Failure::TlsProtocol,
     }
 }
 

@@ -142,7 +142,14 @@ fn what_comes_right_behind_the_handshake_is_not_lost() {
 fn readers_with_any_buffer_get_every_byte() {
     for size in [1_000, 4_096, 16_500, 20_000, 32 * 1024 + 1, 64 * 1024] {
         let script = |mut peer: Peer| {
-            peer.write_all(&content(500_000)).unwrap();
+            let all = content(500_000);
+            let (mut rest, mut sizes) =
+                (all.as_slice(), [16_384, 1_500, 100, 16_384, 700].into_iter().cycle());
+            while !rest.is_empty() {
+                let (piece, tail) = rest.split_at(sizes.next().unwrap_or(1).min(rest.len()));
+                peer.write_all(piece).unwrap(); // a record of its own
+                rest = tail;
+            }
             peer.conn.send_close_notify();
             peer.flush().unwrap();
         };
