@@ -72,8 +72,7 @@ pub fn request(head: &RequestHead, source: Source<'_>, hop: Hop<'_>, out: &mut V
         let value = field.value.of(source.bytes);
         let keep = match field.known {
             Known::Other => {
-                (hop.trusted || !claims_a_hop(name))
-                    && !claims_a_certificate(name)
+                may_claim(name, hop)
                     && (hop.allow_underscores || !name.contains(&b'_'))
                     && !(nominates && source.connection_names(name))
             }
@@ -115,6 +114,11 @@ fn claims_a_hop(name: &[u8]) -> bool {
     const FAMILY: &[u8] = b"x-forwarded-";
     name.get(..FAMILY.len()).is_some_and(|start| start.eq_ignore_ascii_case(FAMILY))
         || name.eq_ignore_ascii_case(b"x-real-ip")
+}
+
+/// Whether the peer may send a field of this name, as far as fields that only a proxy should write go.
+fn may_claim(name: &[u8], hop: Hop<'_>) -> bool {
+    !claims_a_certificate(name) && (hop.trusted || !claims_a_hop(name))
 }
 
 /// Names that tell of a client's certificate: ours to write, whoever the peer is, and whatever an origin makes of `_`.

@@ -16,7 +16,7 @@ use super::tls::{Handshake, TlsStream};
 enum Stream {
     Tcp(TcpStream),
     Unix(UnixStream),
-    Tls(TlsStream),
+    Tls(Box<TlsStream>),
 }
 
 impl Stream {
@@ -174,7 +174,7 @@ impl Peer {
 
     /// Takes over a TLS connection.
     pub fn from_tls(stream: TlsStream) -> Peer {
-        Peer::over(Stream::Tls(stream))
+        Peer::over(Stream::Tls(Box::new(stream)))
     }
 
     /// What its TLS handshake came to.
