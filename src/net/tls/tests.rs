@@ -136,6 +136,71 @@ fn what_comes_right_behind_the_handshake_is_not_lost() {
     }
 }
 
+/// Goal: the same behind a chain of client certificates that nearly fills a record, and with it the buffer of rustls.
+/// Method: chains of many lengths, each with requests in the same flight.
+#[test]
+fn what_comes_behind_a_long_chain_is_not_lost() {
+    let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
+    let key = rcgen::KeyPair::generate().unwrap();
+    let certificate = |name: &str| {
+        rcgen::CertificateParams::new(vec![name.to_owned()]).unwrap().self_signed(&key).unwrap().der().clone()
+    };
+    let own = certificate("client.test");
+    let (server, client) = configs(&[&rustls::version::TLS13]);
+    for padding in (13_000..16_300).step_by(150) {
+        let mut roots = RootCertStore::empty();
+        roots.add(own.clone()).unwrap();
+        let verifier = rustls::server::WebPkiClientVerifier::builder_with_provider(
+            Arc::new(roots),
+            Arc::clone(&provider),
+        );
+        let config = ServerConfig::builder_with_provider(Arc::clone(&provider));
+        let config = config.with_protocol_versions(&[&rustls::version::TLS13]).unwrap();
+        let config = config.with_client_cert_verifier(verifier.build().unwrap());
+        let config = config.with_cert_resolver(Arc::clone(&server.certificates) as _);
+        let tls =
+            Arc::new(ServerTls { config: Arc::new(config), certificates: Arc::clone(&server.certificates) });
+
+        let mut chain = vec![own.clone()];
+        let mut size = own.len();
+        while size + 600 < padding {
+            chain.push(certificate("padding.test"));
+            size += chain.last().unwrap().len();
+        }
+        chain.push(vec![0x30; padding.saturating_sub(size)].into()); // to the byte; nobody looks at it
+        let private = PrivateKeyDer::try_from(key.serialize_der()).unwrap();
+        let signer = provider.key_provider.load_private_key(private).unwrap();
+        let shown = CertifiedKey::new(chain, signer);
+        let mut client = (*client).clone();
+        client.client_auth_cert_resolver = Arc::new(rustls::sign::SingleCertAndKey::from(shown));
+        let (ours, mut theirs) = UnixStream::pair().unwrap();
+        ours.set_nonblocking(true).unwrap();
+        let peer = thread::spawn(move || {
+            let mut connection = ClientConnection::new(client.into(), "a.test".try_into().unwrap()).unwrap();
+            connection.set_buffer_limit(None);
+            connection.writer().write_all(&content(10_000)).unwrap();
+            while connection.is_handshaking() {
+                connection.write_tls(&mut theirs).unwrap();
+                connection.read_tls(&mut theirs).unwrap();
+                connection.process_new_packets().unwrap();
+            }
+            connection.send_close_notify();
+            let mut flight = Vec::new();
+            while connection.wants_write() {
+                connection.write_tls(&mut flight).unwrap();
+            }
+            let _ = theirs.write_all(&flight);
+            let _ = theirs.read_to_end(&mut Vec::new());
+        });
+        runtime().unwrap().block_on(async {
+            let mut transport = accept(tls, Transport::unix(ours).unwrap()).await.unwrap();
+            let all = read_all(&mut transport, 64 * 1024).await;
+            assert!(all.as_ref().is_ok_and(|all| *all == content(10_000)), "{padding}: {:?}", all.err());
+        });
+        peer.join().unwrap();
+    }
+}
+
 /// Goal: whatever the reader's buffer, every byte arrives, and what waits inside is announced. Method: half a
 /// megabyte through buffers smaller and larger than a record.
 #[test]
