@@ -51,7 +51,9 @@ pub const PIPES_FREE_MAX: usize = 32;
 
 /// Plaintext bytes encrypted for one send: four full records. Measured 20-25 % cheaper on 1 MiB bodies than a
 /// send per record.
-pub const TLS_SEND_BYTES: usize = 64 * 1024;
+pub const TLS_SEND_BYTES: usize = SCRATCH_BYTES;
+/// A rest of so many bytes goes with them: the head or the framing of what one read brought.
+pub const TLS_SEND_REST_BYTES: usize = 4 * 1024;
 /// Payload bytes of the first records after idleness: the receiver can decrypt the first byte once three segments
 /// are there, instead of twelve.
 pub const TLS_SMALL_RECORD_BYTES: usize = 4 * 1024;

@@ -2,7 +2,7 @@
 //!
 //! Its stream has buffers of its own, and only the TLS session is taken over from it ([`Stream::into_parts`]). It
 //! must therefore never hold bytes when a handshake ends: it is handed at most [`limits::TLS_READ_BYTES`] per read,
-//! which is what rustls takes in one step, and writes are complete before the handshake is.
+//! which rustls takes in one step, and writes are complete before the handshake is.
 //!
 //! A handshake is cancelled by dropping it, and its connection with it. Its future is large and therefore boxed; it
 //! is gone before the connection is served.
@@ -41,8 +41,9 @@ pub type Handshake = Pin<Box<dyn Future<Output = io::Result<Transport>>>>;
 #[must_use]
 pub fn accept(tls: Arc<ServerTls>, transport: Transport) -> Handshake {
     Box::pin(async move {
-        let stream = TlsAcceptor::from(Arc::clone(&tls.config)).accept(Bare(transport)).await;
-        let (Bare(transport), connection) = stream.map_err(io::Error::from)?.into_parts();
+        let stream = TlsAcceptor::from(Arc::clone(&tls.config)).accept(Bare::new(transport)).await;
+        let (bare, connection) = stream.map_err(io::Error::from)?.into_parts();
+        let transport = bare.finish().await?;
         let subject = match connection.peer_certificates().and_then(<[_]>::first) {
             Some(certificate) => Some(subject::of(certificate)?),
             None => None,
@@ -59,8 +60,9 @@ pub fn connect(config: Arc<ClientConfig>, name: &str, transport: Transport) -> H
     let name = ServerName::try_from(name.to_owned());
     Box::pin(async move {
         let name = name.map_err(|_| io::Error::from(ErrorKind::InvalidInput))?;
-        let stream = TlsConnector::from(config).connect(name, Bare(transport)).await;
-        let (Bare(transport), connection) = stream.map_err(io::Error::from)?.into_parts();
+        let stream = TlsConnector::from(config).connect(name, Bare::new(transport)).await;
+        let (bare, connection) = stream.map_err(io::Error::from)?.into_parts();
+        let transport = bare.finish().await?;
         Ok(transport.secured(Session::new(Connection::Client(connection))?))
     })
 }
@@ -104,20 +106,65 @@ pub fn failure(error: &io::Error) -> Failure {
     }
 }
 
-/// The bare transport as monoio-rustls sees it.
-struct Bare(Transport);
+/// The bare transport as monoio-rustls sees it. What it writes, record by record, leaves in one send when the next
+/// thing is to read.
+struct Bare {
+    transport: Option<Transport>,
+    unsent: Vec<u8>,
+}
+
+impl Bare {
+    fn new(transport: Transport) -> Bare {
+        Bare { transport: Some(transport), unsent: Vec::new() }
+    }
+
+    /// Sends what is left, and gives the transport back.
+    async fn finish(mut self) -> io::Result<Transport> {
+        self.send().await?;
+        self.transport.take().ok_or(ErrorKind::NotConnected.into())
+    }
+
+    async fn send(&mut self) -> io::Result<()> {
+        let transport = self.transport.as_mut().ok_or(ErrorKind::NotConnected)?;
+        let mut sent = 0;
+        while let Some(rest) = self.unsent.get(sent..).filter(|rest| !rest.is_empty()) {
+            match transport.try_write(&[IoSlice::new(rest)])? {
+                0 => poll_fn(|cx| transport.poll_writable(cx)).await,
+                n => sent += n,
+            }
+        }
+        self.unsent.clear();
+        Ok(())
+    }
+
+    async fn receive(&mut self, chunk: &mut [u8]) -> io::Result<usize> {
+        self.send().await?;
+        let transport = self.transport.as_mut().ok_or(ErrorKind::NotConnected)?;
+        loop {
+            poll_fn(|cx| transport.poll_readable(cx)).await;
+            if let Some(n) = transport.try_read(chunk)? {
+                return Ok(n);
+            }
+        }
+    }
+}
+
+impl Drop for Bare {
+    /// A handshake that fails writes an alert last.
+    fn drop(&mut self) {
+        if let Some(transport) = self.transport.as_mut().filter(|_| !self.unsent.is_empty()) {
+            let _ = transport.try_write(&[IoSlice::new(&self.unsent)]);
+        }
+    }
+}
 
 impl AsyncReadRent for Bare {
     async fn read<T: IoBufMut>(&mut self, mut buf: T) -> BufResult<usize, T> {
         let mut chunk = [0; limits::TLS_READ_BYTES];
         let room = buf.bytes_total().min(chunk.len());
-        loop {
-            poll_fn(|cx| self.0.poll_readable(cx)).await;
-            match self.0.try_read(chunk.get_mut(..room).unwrap_or_default()) {
-                Ok(None) => {}
-                Ok(Some(n)) => return chunk.get(..n).unwrap_or_default().read(buf).await,
-                Err(error) => return (Err(error), buf),
-            }
+        match self.receive(chunk.get_mut(..room).unwrap_or_default()).await {
+            Ok(n) => chunk.get(..n).unwrap_or_default().read(buf).await,
+            Err(error) => (Err(error), buf),
         }
     }
 
@@ -128,12 +175,8 @@ impl AsyncReadRent for Bare {
 
 impl AsyncWriteRent for Bare {
     async fn write<T: IoBuf>(&mut self, buf: T) -> BufResult<usize, T> {
-        loop {
-            match self.0.try_write(&[IoSlice::new(bytes(&buf))]) {
-                Ok(0) if buf.bytes_init() > 0 => poll_fn(|cx| self.0.poll_writable(cx)).await,
-                written => return (written, buf),
-            }
-        }
+        self.unsent.extend_from_slice(bytes(&buf));
+        (Ok(buf.bytes_init()), buf)
     }
 
     async fn writev<T: IoVecBuf>(&mut self, buf: T) -> BufResult<usize, T> {
@@ -141,12 +184,11 @@ impl AsyncWriteRent for Bare {
     }
 
     async fn flush(&mut self) -> io::Result<()> {
-        Ok(())
+        self.send().await
     }
 
     async fn shutdown(&mut self) -> io::Result<()> {
-        self.0.shutdown_write();
-        Ok(())
+        self.send().await
     }
 }
 

@@ -226,23 +226,27 @@ impl Session {
             if taken >= all {
                 return Ok(all);
             }
-            self.owed = self.encrypt(slices, taken)?;
+            let most = match all - taken {
+                rest if rest <= limits::TLS_SEND_BYTES + limits::TLS_SEND_REST_BYTES => rest,
+                _ => limits::TLS_SEND_BYTES,
+            };
+            self.owed = self.encrypt(slices, taken, most)?;
             if self.owed == 0 {
                 return Err(ErrorKind::BrokenPipe.into()); // we said close_notify before
             }
         }
     }
 
-    /// Encrypts at most [`limits::TLS_SEND_BYTES`] of `slices` from `from` on; returns how many.
-    fn encrypt(&mut self, slices: &[IoSlice<'_>], from: usize) -> io::Result<usize> {
+    /// Encrypts at most `most` bytes of `slices` from `from` on; returns how many.
+    fn encrypt(&mut self, slices: &[IoSlice<'_>], from: usize, most: usize) -> io::Result<usize> {
         self.begin_ramp();
         let mut done = 0;
-        while done < limits::TLS_SEND_BYTES {
+        while done < most {
             let record = match self.ramp < limits::TLS_RAMP_BYTES {
                 true => limits::TLS_SMALL_RECORD_BYTES,
-                false => limits::TLS_SEND_BYTES, // rustls cuts it into full records
+                false => most, // rustls cuts it into full records
             };
-            let (parts, used) = part(slices, from + done, record.min(limits::TLS_SEND_BYTES - done));
+            let (parts, used) = part(slices, from + done, record.min(most - done));
             let parts = parts.get(..used).unwrap_or_default();
             if parts.is_empty() {
                 break;
