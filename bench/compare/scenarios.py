@@ -41,7 +41,7 @@ def cpu_target(bound):
 
 
 CLOSE = ("Connection: close",)
-SLOW_TARGET = "/bytes/1048576"
+LARGE_TARGET = "/bytes/1048576"
 STREAMS = Setting(streams=True)
 STREAM_TARGETS = (("cpu_us", 0.75, "ratio"), ("p99_us", 1.0, "ratio"), ("pss_bytes", 2560, "number"))
 
@@ -55,7 +55,7 @@ ALL = (
     Scenario("64k", "64 KiB, keep-alive, 64 connections", "wrk", "/bytes/65536", 64,
              targets=cpu_target(0.90), warm=True),
     Scenario("1m", "1 MiB, keep-alive, 64 connections", "wrk", "/bytes/1048576", 64,
-             targets=cpu_target(0.42), warm=True),
+             setting=Setting(splices=True), targets=cpu_target(0.42), warm=True),
     Scenario("upload-1m", "uploads of 1 MiB, 32 connections", "exchange", "/sink", 32,
              options=("--upload", 1 << 20), targets=cpu_target(0.60), smoke_connections=8),
     Scenario("sse", "event streams, an event of 96 B every 2 s each", "stream", "/events/{interval}", 2000,
@@ -67,7 +67,10 @@ ALL = (
     Scenario("ws", "WebSocket echo of 64 B, 64 connections", "echo", "/echo", 64, unit="message",
              setting=Setting(streams=True, tunnel=True)),
     Scenario("slow-readers", "64 KiB to 32 fast clients while 32 others read 1 MiB at 10 KiB/s; the fast ones",
-             "exchange", "/bytes/65536", 64, options=("--slow", SLOW_TARGET), primary="p99_us",
+             "exchange", "/bytes/65536", 64, options=("--slow", LARGE_TARGET), primary="p99_us",
+             targets=(("p99_us", 1.0, "ratio"),)),
+    Scenario("mixed", "100 B to 8 clients while 8 others fetch 1 MiB again and again; the small ones",
+             "exchange", "/bytes/100", 16, options=("--beside", LARGE_TARGET), primary="p99_us",
              targets=(("p99_us", 1.0, "ratio"),)),
     Scenario("timeout-storm", "the origin never answers, every request expires after 1 s", "exchange", "/hang",
              500, options=("--expired",), setting=Setting(timeout_s=1), tcp=False),

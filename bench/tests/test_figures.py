@@ -4,8 +4,9 @@ import os
 import time
 import unittest
 import xml.dom.minidom
+from pathlib import Path
 
-from compare import figures, measure, plot, scenarios, table
+from compare import figures, floor, measure, peers, plot, scenarios, table
 
 
 def round_of(number, peer, cpu_us, **more):
@@ -34,6 +35,7 @@ class Ratios(unittest.TestCase):
 
     def test_without_nginx_and_haproxy_the_rest_are_rivals(self):
         rounds = [round_of(0, "ringress", 10.0), round_of(0, "caddy", 40.0), round_of(0, "haproxy-tcp", 5.0)]
+        rounds.append(round_of(0, "floor-epoll", 4.0))
         self.assertEqual(figures.ratios(rounds)["cpu_us"]["best"], "caddy")
         self.assertEqual(figures.ratios(rounds[:1]), {})
 
@@ -75,6 +77,13 @@ class Clocks(unittest.TestCase):
     def test_the_tree_has_its_root(self):
         self.assertIn(os.getpid(), measure.tree(os.getpid()))
         self.assertGreater(measure.pss_bytes([os.getpid()]), 1 << 20)
+
+
+class Peers(unittest.TestCase):
+    def test_instruments_run_only_when_asked_for(self):
+        everyone = peers.all_peers(Path("ringress"))
+        unasked = [name for name, peer in everyone.items() if not peer.by_default]
+        self.assertEqual(unasked, [f"floor-{mode}" for mode in floor.MODES])
 
 
 class Scenarios(unittest.TestCase):

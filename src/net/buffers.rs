@@ -91,7 +91,7 @@ impl Outbox {
     /// The buffer to append to; what is appended goes out with the next [`Outbox::send`].
     pub fn stage(&mut self, pool: &BufferPool) -> &mut Vec<u8> {
         if self.buf.capacity() == 0 {
-            self.buf = pool.take();
+            self.buf = pool.take_small();
         }
         &mut self.buf
     }
@@ -105,6 +105,12 @@ impl Outbox {
         if self.pipe.is_some() {
             debug_assert!(slices.iter().all(|bytes| bytes.is_empty()), "nothing is read behind a full pipe");
             return self.send_piped(to, pool);
+        }
+        // A small body rides in the room behind its head: one plain send costs less than a gathering one.
+        let extra: usize = slices.iter().map(|bytes| bytes.len()).sum();
+        if self.staged() > 0 && extra <= self.buf.capacity() - self.buf.len() {
+            slices.iter().for_each(|bytes| self.buf.extend_from_slice(bytes));
+            return self.send_staged(to, pool);
         }
         let staged = self.staged();
         let mut iov = [IoSlice::new(&[]); SLICES_MAX];
@@ -199,11 +205,13 @@ impl Outbox {
     }
 
     fn keep(&mut self, mut skip: usize, slices: &[&[u8]], pool: &BufferPool) {
-        let buf = self.stage(pool);
+        if self.buf.capacity() == 0 {
+            self.buf = pool.take();
+        }
         for bytes in slices {
             let here = skip.min(bytes.len());
             skip -= here;
-            buf.extend_from_slice(bytes.get(here..).unwrap_or_default());
+            self.buf.extend_from_slice(bytes.get(here..).unwrap_or_default());
         }
     }
 

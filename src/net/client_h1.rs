@@ -24,18 +24,20 @@ use crate::time::{Phase, Timestamp};
 
 use super::buffers::Outbox;
 use super::client::Client;
-use super::exchange::{ClientFate, Driver, Incoming};
+use super::exchange::{ClientFate, Driver};
+use super::facts::{Facts, Line};
 use super::fault;
 use super::listener::Service;
-use super::record::{self, Facts, Line};
+use super::record;
 use super::shared::{Admission, Lifecycle};
 use super::tls::handshake;
+use super::transaction::Transaction;
 use super::transport::Transport;
 use super::worker::Worker;
 
 /// What an idle connection came to.
 enum Next {
-    Request(Box<Incoming>),
+    Request(Box<Transaction>),
     /// The head was refused, late, or broken off.
     Refused(Failure, Facts),
     /// Nothing was asked.
@@ -67,12 +69,13 @@ pub async fn serve(
                 break;
             }
             Next::Refused(failure, facts) => Box::pin(client.refuse(worker, failure, facts)).await,
-            // On the heap, so that an idle connection does not keep the room for it.
-            Next::Request(incoming) => Box::pin(client.exchange(worker, incoming)).await,
+            Next::Request(txn) => client.exchange(worker, txn).await,
         };
         match fate {
             ClientFate::KeepAlive => continue,
-            ClientFate::Close => {}
+            ClientFate::Close if client.transport.goodbye() => {}
+            ClientFate::Close => Box::pin(client.part(worker)).await,
+            ClientFate::Cut => {}
             ClientFate::Linger => client.linger(worker).await,
             ClientFate::Reset => client.transport.reset_on_close(),
         }
@@ -99,7 +102,7 @@ impl Client {
         let mut received = self.understand_inbox(worker, &mut arrival);
         let failure = loop {
             match received {
-                Ok(Some(incoming)) => return Next::Request(incoming),
+                Ok(Some(txn)) => return Next::Request(txn),
                 Ok(None) => {}
                 Err(failure) => break failure,
             }
@@ -116,7 +119,11 @@ impl Client {
 
     /// Reads once. A head that comes whole is understood where it lies; only what is left of the bytes, or an
     /// incomplete head, is kept in the inbox.
-    fn receive(&mut self, worker: &Worker, arrival: &mut Arrival) -> Result<Option<Box<Incoming>>, Failure> {
+    fn receive(
+        &mut self,
+        worker: &Worker,
+        arrival: &mut Arrival,
+    ) -> Result<Option<Box<Transaction>>, Failure> {
         let mut scratch = worker.scratch.borrow_mut();
         let limit = worker.shared.config.message.head_bytes_max + 1;
         let room = limit.saturating_sub(self.inbox.bytes().len()).min(scratch.len());
@@ -137,20 +144,20 @@ impl Client {
         let understood = self.understand(worker, arrival, bytes);
         let used = understood.as_ref().ok().and_then(Option::as_ref).map_or(0, |(_, used)| *used);
         self.inbox.append(bytes.get(used..).unwrap_or_default(), &worker.pool); // a refused head, for the log
-        Ok(understood?.map(|(incoming, _)| incoming))
+        Ok(understood?.map(|(txn, _)| txn))
     }
 
     fn understand_inbox(
         &mut self,
         worker: &Worker,
         arrival: &mut Arrival,
-    ) -> Result<Option<Box<Incoming>>, Failure> {
+    ) -> Result<Option<Box<Transaction>>, Failure> {
         let inbox = std::mem::take(&mut self.inbox);
         let understood = self.understand(worker, arrival, inbox.bytes());
         self.inbox = inbox;
-        Ok(understood?.map(|(incoming, used)| {
+        Ok(understood?.map(|(txn, used)| {
             self.inbox.consume(used, &worker.pool);
-            incoming
+            txn
         }))
     }
 
@@ -192,7 +199,7 @@ impl Client {
         worker: &Worker,
         arrival: &mut Arrival,
         bytes: &[u8],
-    ) -> Result<Option<(Box<Incoming>, usize)>, Failure> {
+    ) -> Result<Option<(Box<Transaction>, usize)>, Failure> {
         if !arrival.scan.grew(bytes) {
             return Ok(None);
         }
@@ -219,76 +226,67 @@ impl Client {
         let now = worker.clock.now();
         let started = arrival.started.unwrap_or(now);
         worker.metrics.add(Counter::Requests, 1);
-        let incoming = Incoming {
-            exchange: exchange(worker, &head, started, now),
-            method: head.method,
-            version: head.version,
-            head: forwarded,
-            facts: Facts::new(started, now),
-            line: worker.journal.is_on().then(|| Box::new(Line::of(worker, &head, source, hop))),
-            answers_itself: forward::answers_itself(&head, source),
-        };
-        Ok(Some((Box::new(incoming), head.bytes)))
+        let config = &worker.shared.config;
+        let mut txn = Transaction::new(
+            exchange(worker, &head, started, now),
+            head.method,
+            head.version,
+            forwarded,
+            Facts::new(started, now),
+        );
+        txn.splice_min = config.splice_min.filter(|_| self.transport.tls().is_none()).unwrap_or(u64::MAX);
+        txn.answers_itself = forward::answers_itself(&head, source);
+        if worker.journal.is_on() {
+            let mut line = worker.transactions.line();
+            line.fill(&config.forwarding.trusted_proxies, &head, source, hop);
+            txn.line = Some(line);
+        }
+        Ok(Some((worker.transactions.place(txn), head.bytes)))
     }
 
-    async fn exchange(&mut self, worker: &Worker, mut incoming: Box<Incoming>) -> ClientFate {
-        let line = incoming.line.take();
-        let (fate, facts) = if self.redirects {
-            self.answer_redirect(worker, *incoming).await
-        } else if incoming.answers_itself {
-            self.answer_options(worker, *incoming).await
-        } else {
-            Driver::new(worker, self, *incoming).run().await
-        };
-        record::record(worker, self.peer, line.as_deref(), &facts);
-        if fate == ClientFate::Close && facts.failure.is_none() {
-            self.part(worker).await;
+    async fn exchange(&mut self, worker: &Worker, txn: Box<Transaction>) -> ClientFate {
+        if self.redirects {
+            return Box::pin(self.answer_redirect(worker, txn)).await;
         }
-        fate
+        if txn.answers_itself {
+            return Box::pin(self.answer_options(worker, txn)).await;
+        }
+        Driver { worker, client: self, txn }.run().await
     }
 
     /// A redirect to the listener with TLS.
-    async fn answer_redirect(&mut self, worker: &Worker, incoming: Incoming) -> (ClientFate, Facts) {
-        let keep_alive = incoming.exchange.may_keep_alive();
-        let mut out = Outbox::default();
+    async fn answer_redirect(&mut self, worker: &Worker, mut txn: Box<Transaction>) -> ClientFate {
+        let keep_alive = txn.exchange.may_keep_alive();
         worker.clock.with_http_date(|date| {
-            let at = Circumstances { keep_alive, ..circumstances(worker, incoming.version, date) };
-            respond::redirect(&incoming.head, at, out.stage(&worker.pool));
+            let at = Circumstances { keep_alive, ..circumstances(worker, txn.version, date) };
+            respond::redirect(&txn.head, at, txn.to_client.stage(&worker.pool));
         });
-        self.answer(worker, incoming, out, 308).await
+        self.answer(worker, txn, 308).await
     }
 
     /// `OPTIONS` with `Max-Forwards: 0`.
-    async fn answer_options(&mut self, worker: &Worker, incoming: Incoming) -> (ClientFate, Facts) {
-        let keep_alive = incoming.exchange.may_keep_alive();
-        let mut out = Outbox::default();
+    async fn answer_options(&mut self, worker: &Worker, mut txn: Box<Transaction>) -> ClientFate {
+        let keep_alive = txn.exchange.may_keep_alive();
         worker.clock.with_http_date(|date| {
-            let at = Circumstances { keep_alive, ..circumstances(worker, incoming.version, date) };
-            respond::options(at, out.stage(&worker.pool));
+            let at = Circumstances { keep_alive, ..circumstances(worker, txn.version, date) };
+            respond::options(at, txn.to_client.stage(&worker.pool));
         });
-        self.answer(worker, incoming, out, 204).await
+        self.answer(worker, txn, 204).await
     }
 
     /// Sends a response of our own that is no failure.
-    async fn answer(
-        &mut self,
-        worker: &Worker,
-        incoming: Incoming,
-        out: Outbox,
-        status: u16,
-    ) -> (ClientFate, Facts) {
-        let keep_alive = incoming.exchange.may_keep_alive();
-        let mut facts = incoming.facts;
-        facts.status = status;
-        worker.pool.give(incoming.head);
-        match self.flush(worker, out).await {
+    async fn answer(&mut self, worker: &Worker, mut txn: Box<Transaction>, status: u16) -> ClientFate {
+        txn.facts.status = status;
+        let fate = match self.flush(worker, std::mem::take(&mut txn.to_client)).await {
             Err(failure) => {
-                facts.failure = Some(failure);
-                (ClientFate::Close, facts)
+                txn.facts.failure = Some(failure);
+                ClientFate::Cut
             }
-            Ok(()) if keep_alive => (ClientFate::KeepAlive, facts),
-            Ok(()) => (ClientFate::Linger, facts),
-        }
+            Ok(()) if txn.exchange.may_keep_alive() => ClientFate::KeepAlive,
+            Ok(()) => ClientFate::Linger,
+        };
+        record::conclude(worker, self.peer, txn);
+        fate
     }
 
     /// Answers a head that was refused, and logs it.
@@ -298,7 +296,7 @@ impl Client {
         facts.failure = Some(failure);
         facts.status = failure.status(worker.shared.config.timeout_status);
         let fate = if failure == Failure::ClientGone {
-            ClientFate::Close
+            ClientFate::Cut
         } else {
             let mut out = Outbox::default();
             worker.clock.with_http_date(|date| {
@@ -308,7 +306,7 @@ impl Client {
             });
             match self.flush(worker, out).await {
                 Ok(()) => ClientFate::Linger,
-                Err(_) => ClientFate::Close,
+                Err(_) => ClientFate::Cut,
             }
         };
         record::record(worker, self.peer, line.as_ref(), &facts);

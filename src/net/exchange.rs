@@ -3,19 +3,16 @@
 //! [`crate::proxy::exchange::Exchange`] says what may happen next; this driver does it, and waits. It never
 //! waits for one direction only: every wait is on all that could happen, and on the deadline.
 
-use std::cell::RefMut;
 use std::future::poll_fn;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::task::{Context, Poll};
-use std::time::Duration;
 
-use crate::h1::{HeadScan, Method, Version};
+use crate::h1::Method;
 use crate::limits;
 use crate::proxy::balance::Tried;
 use crate::proxy::endpoint::{Address, Endpoints};
 use crate::proxy::error::{Failure, Side};
-use crate::proxy::exchange::Exchange;
 use crate::proxy::flow::Outgoing;
 use crate::proxy::respond::{self, Circumstances};
 use crate::telemetry::metrics::Counter;
@@ -24,41 +21,25 @@ use crate::time::{Phase, Timestamp};
 use super::buffers::Outbox;
 use super::client::Client;
 use super::connect::{self, Begun};
-use super::inbox::{Filled, Inbox};
-use super::record::{Facts, Line};
+use super::inbox::Filled;
+use super::record;
 use super::shared::Lifecycle;
 use super::tls::handshake;
+use super::transaction::Transaction;
 use super::transport::Transport;
 use super::tunnel;
 use super::upstream::Upstream;
 use super::worker::Worker;
-
-/// A request whose head was understood.
-#[derive(Debug)]
-pub struct Incoming {
-    /// Its exchange.
-    pub exchange: Exchange,
-    /// Method.
-    pub method: Method,
-    /// The client's protocol version.
-    pub version: Version,
-    /// The head to forward.
-    pub head: Vec<u8>,
-    /// For the log.
-    pub facts: Facts,
-    /// For the log, if there is one.
-    pub line: Option<Box<Line>>,
-    /// The request is for the proxy itself.
-    pub answers_itself: bool,
-}
 
 /// What becomes of the client's connection.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ClientFate {
     /// It awaits the next request.
     KeepAlive,
-    /// It is closed.
+    /// It is closed, with a goodbye where the protocol has one.
     Close,
+    /// It is closed without a word: its response was cut, or it is gone.
+    Cut,
     /// It is closed once the client has had the time to read: it may still be sending.
     Linger,
     /// It is reset: closing would make a cut response look complete.
@@ -74,88 +55,41 @@ pub(super) enum Progress {
     Switched,
 }
 
-/// One exchange and what it holds.
+/// Performs one exchange.
 pub struct Driver<'a> {
     pub(super) worker: &'a Worker,
     pub(super) client: &'a mut Client,
-    pub(super) exchange: Exchange,
-    pub(super) method: Method,
-    pub(super) version: Version,
-    /// The head as forwarded. Kept until the origin answers: it may have to be sent again.
-    pub(super) head: Vec<u8>,
-    pub(super) head_sent: bool,
-    pub(super) to_client: Outbox,
-    pub(super) to_origin: Outbox,
-    /// The start of a response head that is not complete.
-    pub(super) from_origin: Inbox,
-    pub(super) scan: HeadScan,
-    /// The origin sent bytes behind its response: its connection is not to be trusted again.
-    pub(super) surplus: bool,
-    /// Known remainder from which a body is spliced; beyond reach where splicing is off or does not work.
-    pub(super) splice_min: u64,
-    /// How the response's body travels.
-    pub(super) outgoing: Outgoing,
-    /// `Keep-Alive: timeout` of the origin.
-    pub(super) keep_alive: Option<Duration>,
-    pub(super) facts: Facts,
+    pub(super) txn: Box<Transaction>,
 }
 
-impl<'a> Driver<'a> {
-    /// An exchange for a request that has just been understood.
-    #[must_use]
-    pub fn new(worker: &'a Worker, client: &'a mut Client, incoming: Incoming) -> Driver<'a> {
-        let splices = client.transport.tls().is_none();
-        Driver {
-            worker,
-            client,
-            exchange: incoming.exchange,
-            method: incoming.method,
-            version: incoming.version,
-            head: incoming.head,
-            head_sent: false,
-            to_client: Outbox::default(),
-            to_origin: Outbox::default(),
-            from_origin: Inbox::default(),
-            scan: HeadScan::default(),
-            surplus: false,
-            splice_min: worker.shared.config.splice_min.filter(|_| splices).unwrap_or(u64::MAX),
-            outgoing: Outgoing::Same,
-            keep_alive: None,
-            facts: incoming.facts,
-        }
-    }
-
-    /// Performs the exchange to its end.
-    pub async fn run(mut self) -> (ClientFate, Facts) {
+impl Driver<'_> {
+    /// Performs the exchange to its end, and records it.
+    pub async fn run(mut self) -> ClientFate {
         let fate = match self.converse().await {
             Ok(fate) => fate,
-            Err(failure) => self.conclude(failure).await,
+            Err(failure) => Box::pin(self.conclude(failure)).await,
         };
         self.count_bytes();
-        let pool = &self.worker.pool;
-        self.to_client.release(pool);
-        self.to_origin.release(pool);
-        self.from_origin.consume(usize::MAX, pool);
-        pool.give(self.head);
-        (fate, self.facts)
+        record::conclude(self.worker, self.client.peer, self.txn);
+        fate
     }
 
     async fn converse(&mut self) -> Result<ClientFate, Failure> {
-        self.exchange.check_declared_length()?;
+        self.txn.exchange.check_declared_length()?;
         let mut upstream = self.acquire(true).await?;
         loop {
             if upstream.transport.tls().is_some() {
-                self.splice_min = u64::MAX;
+                self.txn.splice_min = u64::MAX;
             }
             match self.relay(&mut upstream).await {
                 Ok(Progress::Underway) => return Ok(self.complete(upstream)),
-                Ok(Progress::Switched) => return Ok(self.tunnel(upstream).await),
-                Err(Failure::UpstreamClosed) if self.exchange.may_repeat(upstream.reused) => {
+                Ok(Progress::Switched) => return Ok(Box::pin(self.tunnel(upstream)).await),
+                Err(Failure::UpstreamClosed) if self.txn.exchange.may_repeat(upstream.reused) => {
                     self.worker.metrics.add(Counter::Repeats, 1);
-                    self.facts.retries = self.facts.retries.saturating_add(1);
-                    self.head_sent = false;
-                    self.to_origin.release(&self.worker.pool);
-                    self.exchange.repeat(self.worker.clock.now());
+                    self.txn.facts.retries = self.txn.facts.retries.saturating_add(1);
+                    self.txn.head_sent = false;
+                    self.txn.to_origin.release(&self.worker.pool);
+                    self.txn.exchange.repeat(self.worker.clock.now());
                     upstream = self.acquire(false).await?;
                 }
                 Err(failure) => return Err(failure),
@@ -170,7 +104,7 @@ impl<'a> Driver<'a> {
             if self.pump_download(upstream)? == Progress::Switched {
                 return Ok(Progress::Switched);
             }
-            if self.exchange.is_complete() {
+            if self.txn.exchange.is_complete() {
                 return Ok(Progress::Underway);
             }
             self.watch_client()?;
@@ -181,10 +115,10 @@ impl<'a> Driver<'a> {
     /// Ready when anything that the exchange waits for may have happened; an error when its time is up.
     fn poll_any(&mut self, upstream: &mut Upstream, cx: &mut Context<'_>) -> Poll<Result<(), Failure>> {
         let mut ready = false;
-        if self.exchange.wants_origin() {
+        if self.txn.exchange.wants_origin() {
             ready |= upstream.transport.poll_readable(cx).is_ready();
         }
-        if !self.to_origin.is_empty() {
+        if !self.txn.to_origin.is_empty() {
             ready |= upstream.transport.poll_writable(cx).is_ready();
         }
         ready |= self.poll_client(cx);
@@ -193,10 +127,10 @@ impl<'a> Driver<'a> {
 
     fn poll_client(&mut self, cx: &mut Context<'_>) -> bool {
         let mut ready = false;
-        if !self.to_client.is_empty() {
+        if !self.txn.to_client.is_empty() {
             ready |= self.client.transport.poll_writable(cx).is_ready();
         }
-        if self.exchange.wants_client() || self.client.inbox.bytes().len() < limits::PIPELINE_BYTES_MAX {
+        if self.txn.exchange.wants_client() || self.client.inbox.bytes().len() < limits::PIPELINE_BYTES_MAX {
             ready |= self.client.transport.poll_readable(cx).is_ready();
         }
         ready
@@ -205,18 +139,18 @@ impl<'a> Driver<'a> {
     fn poll_deadline(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Failure>> {
         let timeouts = &self.worker.shared.config.timeouts;
         let now = self.worker.clock.now();
-        if self.exchange.download().is_settled() {
+        if self.txn.exchange.download().is_settled() {
             self.client.look = None;
         } else if self.client.has_taken(now, timeouts.write) {
-            self.exchange.client_acknowledged(now);
+            self.txn.exchange.client_acknowledged(now);
         }
-        let deadline = self.exchange.deadline(timeouts);
+        let deadline = self.txn.exchange.deadline(timeouts);
         self.client.poll_deadline(self.worker, deadline, cx).map(Err)
     }
 
     /// While no body is due, a readable client is one that left, or one that is ahead of itself.
     pub(super) fn watch_client(&mut self) -> Result<(), Failure> {
-        while self.client.transport.is_readable() && !self.exchange.wants_client() {
+        while self.client.transport.is_readable() && !self.txn.exchange.wants_client() {
             match self.client.fill(self.worker, limits::PIPELINE_BYTES_MAX)? {
                 Filled::Bytes(_) => {}
                 Filled::NotNow | Filled::Full => break,
@@ -235,19 +169,19 @@ impl<'a> Driver<'a> {
             let Some((index, endpoints)) = self.worker.upstreams.pick(now, tried) else { break };
             tried.insert(index);
             if attempt > 0 {
-                self.facts.retries = self.facts.retries.saturating_add(1);
+                self.txn.facts.retries = self.txn.facts.retries.saturating_add(1);
             }
-            self.facts.endpoint = Some((Rc::clone(&endpoints), index));
+            self.txn.facts.endpoint = Some((Rc::clone(&endpoints), index));
             if pooled
                 && let Some(upstream) =
                     poll_fn(|cx| Poll::Ready(self.worker.upstreams.take(index, now, cx))).await
             {
                 self.worker.metrics.add(Counter::UpstreamReuses, 1);
-                self.facts.reused = true;
-                self.exchange.connected(now);
+                self.txn.facts.reused = true;
+                self.txn.exchange.connected(now);
                 return Ok(upstream);
             }
-            match self.connect(index, endpoints, now).await {
+            match Box::pin(self.connect(index, endpoints, now)).await {
                 Ok(upstream) => return Ok(upstream),
                 Err(failure) if failure.side() == Side::Upstream || failure == Failure::Exhausted => {
                     self.worker.metrics.add(Counter::UpstreamConnectFailures, 1);
@@ -266,8 +200,8 @@ impl<'a> Driver<'a> {
         endpoints: Rc<Endpoints>,
         began: Timestamp,
     ) -> Result<Upstream, Failure> {
-        self.exchange.connecting(began);
-        self.facts.reused = false;
+        self.txn.exchange.connecting(began);
+        self.txn.facts.reused = false;
         let endpoint = endpoints.0.get(index).ok_or(Failure::NameUnresolved)?;
         let begun = self.begin(index, &endpoint.address).await?;
         let transport = match begun {
@@ -301,8 +235,8 @@ impl<'a> Driver<'a> {
         let now = self.worker.clock.now();
         self.worker.metrics.add(Counter::UpstreamConnects, 1);
         self.worker.upstreams.connected(index);
-        self.facts.connect = Some(now.since(began));
-        self.exchange.connected(now);
+        self.txn.facts.connect = Some(now.since(began));
+        self.txn.exchange.connected(now);
         Ok(Upstream::new(transport, index, endpoints, now))
     }
 
@@ -350,12 +284,12 @@ impl<'a> Driver<'a> {
 
     /// The response is with the client: what becomes of both connections.
     fn complete(&mut self, upstream: Upstream) -> ClientFate {
-        if self.exchange.upstream_reusable() && !self.surplus {
-            self.worker.upstreams.give(upstream, self.keep_alive, self.worker.clock.now());
+        if self.txn.exchange.upstream_reusable() && !self.txn.surplus {
+            self.worker.upstreams.give(upstream, self.txn.keep_alive, self.worker.clock.now());
         }
-        if self.exchange.client_reusable() {
+        if self.txn.exchange.client_reusable() {
             ClientFate::KeepAlive
-        } else if self.exchange.upload().is_complete() && self.client.inbox.is_empty() {
+        } else if self.txn.exchange.upload().is_complete() && self.client.inbox.is_empty() {
             ClientFate::Close
         } else {
             ClientFate::Linger
@@ -364,37 +298,38 @@ impl<'a> Driver<'a> {
 
     /// Bytes pass both ways until both sides have ended.
     async fn tunnel(&mut self, upstream: Upstream) -> ClientFate {
-        self.facts.tunnel = true;
+        self.txn.facts.tunnel = true;
         self.worker.metrics.add(Counter::Tunnels, 1);
-        let to_client = std::mem::take(&mut self.to_client);
-        let to_origin = std::mem::take(&mut self.to_origin);
+        let to_client = std::mem::take(&mut self.txn.to_client);
+        let to_origin = std::mem::take(&mut self.txn.to_origin);
         let ended = tunnel::run(self.worker, self.client, upstream, to_client, to_origin).await;
-        self.facts.bytes_in = ended.bytes_in;
-        self.facts.bytes_out = ended.bytes_out;
-        self.facts.failure = ended.failure;
+        self.txn.facts.bytes_in = ended.bytes_in;
+        self.txn.facts.bytes_out = ended.bytes_out;
+        self.txn.facts.failure = ended.failure;
         ClientFate::Close
     }
 
     /// The exchange failed: a response of our own if none has begun, else a cut that is seen to be one.
     async fn conclude(&mut self, failure: Failure) -> ClientFate {
-        self.facts.failure = Some(failure);
+        self.txn.facts.failure = Some(failure);
         if failure == Failure::ClientGone {
-            self.facts.status =
-                if self.exchange.is_responding() { self.facts.status } else { failure.status(0) };
-            return ClientFate::Close;
+            self.txn.facts.status =
+                if self.txn.exchange.is_responding() { self.txn.facts.status } else { failure.status(0) };
+            return ClientFate::Cut;
         }
-        if self.exchange.is_responding() {
+        if self.txn.exchange.is_responding() {
             if failure.side() == Side::Upstream {
                 let _ = self.flush_client().await; // what the origin did say is the client's
             }
             // A close would make a body that runs to the end of the connection look complete, and would let a
             // client that does not read keep its share of kernel memory.
-            let reset = self.outgoing == Outgoing::UntilClose || failure == Failure::Timeout(Phase::Write);
-            return if reset { ClientFate::Reset } else { ClientFate::Close };
+            let reset =
+                self.txn.outgoing == Outgoing::UntilClose || failure == Failure::Timeout(Phase::Write);
+            return if reset { ClientFate::Reset } else { ClientFate::Cut };
         }
         let keep_alive = self.respond(failure);
         match self.flush_client().await {
-            Err(_) => ClientFate::Close,
+            Err(_) => ClientFate::Cut,
             Ok(()) if keep_alive => ClientFate::KeepAlive,
             Ok(()) => ClientFate::Linger,
         }
@@ -403,16 +338,16 @@ impl<'a> Driver<'a> {
     /// Stages the response to a failure; true when the connection may carry on behind it.
     fn respond(&mut self, failure: Failure) -> bool {
         let config = &self.worker.shared.config;
-        let keep_alive = self.exchange.may_keep_alive()
+        let keep_alive = self.txn.exchange.may_keep_alive()
             && failure.side() == Side::Upstream
             && self.worker.shared.lifecycle() == Lifecycle::Running;
-        self.facts.status = failure.status(config.timeout_status);
-        let json = respond::head_accepts_json(&self.head);
-        let out = self.to_client.stage(&self.worker.pool);
+        self.txn.facts.status = failure.status(config.timeout_status);
+        let json = respond::head_accepts_json(&self.txn.head);
+        let out = self.txn.to_client.stage(&self.worker.pool);
         self.worker.clock.with_http_date(|date| {
             let at = Circumstances {
-                version: self.version,
-                head_only: self.method == Method::Head,
+                version: self.txn.version,
+                head_only: self.txn.method == Method::Head,
                 json,
                 keep_alive,
                 timeout_status: config.timeout_status,
@@ -425,28 +360,26 @@ impl<'a> Driver<'a> {
 
     /// Sends what is staged for the client, under the write timeout.
     async fn flush_client(&mut self) -> Result<(), Failure> {
-        let outbox = std::mem::take(&mut self.to_client);
+        let outbox = std::mem::take(&mut self.txn.to_client);
         self.client.flush(self.worker, outbox).await
     }
 
     fn count_bytes(&mut self) {
-        if !self.facts.tunnel {
+        if !self.txn.facts.tunnel {
             let unsent = |outbox: &Outbox| outbox.unsent() as u64;
-            self.facts.bytes_in = self.exchange.upload().payload().saturating_sub(unsent(&self.to_origin));
-            if self.exchange.is_responding() {
-                let mut out = self.exchange.download().payload().saturating_sub(unsent(&self.to_client));
-                if self.facts.failure.is_some() {
+            self.txn.facts.bytes_in =
+                self.txn.exchange.upload().payload().saturating_sub(unsent(&self.txn.to_origin));
+            if self.txn.exchange.is_responding() {
+                let mut out =
+                    self.txn.exchange.download().payload().saturating_sub(unsent(&self.txn.to_client));
+                if self.txn.facts.failure.is_some() {
                     // What the kernel still holds for a client that is cut, the client never got.
                     out = out.saturating_sub(u64::from(self.client.transport.unacknowledged()));
                 }
-                self.facts.bytes_out = out;
+                self.txn.facts.bytes_out = out;
             }
         }
-        self.worker.metrics.add(Counter::BytesIn, self.facts.bytes_in);
-        self.worker.metrics.add(Counter::BytesOut, self.facts.bytes_out);
-    }
-
-    pub(super) fn scratch(worker: &'a Worker) -> RefMut<'a, Box<[u8]>> {
-        worker.scratch.borrow_mut()
+        self.worker.metrics.add(Counter::BytesIn, self.txn.facts.bytes_in);
+        self.worker.metrics.add(Counter::BytesOut, self.txn.facts.bytes_out);
     }
 }

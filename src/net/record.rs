@@ -1,109 +1,20 @@
-//! What is known of an exchange when it has ended, and its access record.
+//! The access record of an exchange that has ended.
 
 use std::net::SocketAddr;
-use std::rc::Rc;
-use std::time::Duration;
 
-use crate::h1::RequestHead;
-use crate::limits;
-use crate::proxy::endpoint::Endpoints;
 use crate::proxy::error::Failure;
-use crate::proxy::forward::{self, Hop, Source};
 use crate::telemetry::access_log::AccessRecord;
 use crate::telemetry::metrics::Counter;
-use crate::time::{Phase, Timestamp};
+use crate::time::Phase;
 
+use super::facts::{Facts, Line};
+use super::transaction::Transaction;
 use super::worker::Worker;
 
-/// What the access log says of a request: copied out of its head, which does not live as long.
-#[derive(Debug, Default)]
-pub struct Line {
-    method: Box<[u8]>,
-    host: Box<[u8]>,
-    target: Box<[u8]>,
-    request_id: Box<[u8]>,
-    /// The client that a trusted proxy speaks for.
-    client: Option<SocketAddr>,
-    protocol: &'static str,
-}
-
-impl Line {
-    /// What can be said of a request that was refused: the first words of its first line, if it has one.
-    #[must_use]
-    pub fn of_refused(bytes: &[u8]) -> Line {
-        let Some(end) = bytes.iter().take(limits::REFUSED_LINE_BYTES_MAX).position(|&b| b == b'\n') else {
-            return Line::default();
-        };
-        let mut words = bytes.get(..end).unwrap_or_default().trim_ascii().split(|&b| b == b' ');
-        Line {
-            method: words.next().unwrap_or_default().into(),
-            target: words.next().unwrap_or_default().into(),
-            ..Line::default()
-        }
-    }
-
-    /// Copies what is logged of a request.
-    pub fn of(worker: &Worker, head: &RequestHead, source: Source<'_>, hop: Hop<'_>) -> Line {
-        let told = forward::client_behind(source, hop, &worker.shared.config.forwarding.trusted_proxies);
-        Line {
-            client: told.map(|ip| SocketAddr::new(ip, 0)),
-            method: head.method_span.of(source.bytes).into(),
-            host: head.authority.of(source.bytes).into(),
-            target: head.target.of(source.bytes).into(),
-            request_id: forward::request_id(source, hop).into(),
-            protocol: head.version.as_str(),
-        }
-    }
-}
-
-/// What the access log says of the exchange beyond its request.
-#[derive(Clone, Debug)]
-pub struct Facts {
-    /// First byte of the request.
-    pub started: Timestamp,
-    /// Head complete.
-    pub understood: Timestamp,
-    /// Status sent; 0 when none was.
-    pub status: u16,
-    /// What went wrong.
-    pub failure: Option<Failure>,
-    /// The endpoint that served.
-    pub endpoint: Option<(Rc<Endpoints>, usize)>,
-    /// Its connection had served before.
-    pub reused: bool,
-    /// Attempts beyond the first.
-    pub retries: u8,
-    /// Became a tunnel.
-    pub tunnel: bool,
-    /// Body bytes to the origin.
-    pub bytes_in: u64,
-    /// Body bytes to the client.
-    pub bytes_out: u64,
-    /// Time spent connecting.
-    pub connect: Option<Duration>,
-    /// When the final response head came.
-    pub responded: Option<Timestamp>,
-}
-
-impl Facts {
-    /// Nothing has happened yet.
-    #[must_use]
-    pub fn new(started: Timestamp, understood: Timestamp) -> Facts {
-        Facts {
-            started,
-            understood,
-            status: 0,
-            failure: None,
-            endpoint: None,
-            reused: false,
-            retries: 0,
-            tunnel: false,
-            bytes_in: 0,
-            bytes_out: 0,
-            connect: None,
-            responded: None,
-        }
-    }
+/// Records an exchange that has ended, and gives back what it held.
+pub fn conclude(worker: &Worker, peer: SocketAddr, txn: Box<Transaction>) {
+    record(worker, peer, txn.line.as_deref(), &txn.facts);
+    worker.transactions.give(txn, &worker.pool);
 }
 
 /// Counts an exchange that has ended, and writes its line.
@@ -114,15 +25,16 @@ pub fn record(worker: &Worker, peer: SocketAddr, line: Option<&Line>, facts: &Fa
     }
     let nothing = Line::default();
     let line = line.unwrap_or(&nothing);
+    let [method, host, target, request_id] = line.texts();
     let now = worker.clock.now();
     let upstream = facts.endpoint.as_ref().and_then(|(all, index)| all.0.get(*index));
     worker.journal.record(&AccessRecord {
         unix_us: worker.clock.unix_us(),
         client: line.client.or(Some(peer)),
-        request_id: &line.request_id,
-        method: &line.method,
-        host: &line.host,
-        target: &line.target,
+        request_id,
+        method,
+        host,
+        target,
         protocol: line.protocol,
         status: facts.status,
         error: facts.failure.map(Failure::error_type),

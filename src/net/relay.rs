@@ -20,9 +20,10 @@ use crate::proxy::flow::{Flow, Piece};
 use crate::proxy::forward::{self, Reply, Source};
 use crate::time::Timestamp;
 
-use super::buffers::Outbox;
+use super::buffers::{BufferPool, Outbox};
 use super::exchange::{Driver, Progress};
 use super::shared::Lifecycle;
+use super::transport::Transport;
 use super::upstream::Upstream;
 
 /// What of a body one call passed on.
@@ -53,14 +54,14 @@ impl Driver<'_> {
     /// Client to origin, as far as both go now.
     pub(super) fn pump_upload(&mut self, upstream: &mut Upstream) -> Result<(), Failure> {
         let now = self.worker.clock.now();
-        if !self.to_origin.is_empty() {
+        if !self.txn.to_origin.is_empty() {
             self.send_to_origin(upstream, now);
         }
         let mut moved = 0;
-        while self.exchange.wants_client() && self.to_origin.is_empty() {
+        while self.txn.exchange.wants_client() && self.txn.to_origin.is_empty() {
             let passed = if !self.client.inbox.is_empty() {
                 self.upload_from_inbox(upstream, now)?
-            } else if self.head_sent && self.exchange.upload().bulk() >= self.splice_min {
+            } else if self.txn.head_sent && self.txn.exchange.upload().bulk() >= self.txn.splice_min {
                 self.splice_up(upstream, now)?
             } else {
                 self.upload_from_socket(upstream, now)?
@@ -74,7 +75,7 @@ impl Driver<'_> {
                 break;
             }
         }
-        if !self.head_sent {
+        if !self.txn.head_sent {
             self.send_to_origin(upstream, now);
         }
         Ok(())
@@ -94,7 +95,7 @@ impl Driver<'_> {
         if !self.client.transport.is_readable() {
             return Ok(0);
         }
-        let mut scratch = Driver::scratch(self.worker);
+        let mut scratch = self.worker.scratch.borrow_mut();
         match self.client.transport.try_read(&mut scratch) {
             Ok(None) => Ok(0),
             Ok(Some(0)) | Err(_) => Err(Failure::ClientGone),
@@ -112,19 +113,19 @@ impl Driver<'_> {
             return Ok(0);
         }
         let pool = &self.worker.pool;
-        let bulk = self.exchange.upload().bulk();
-        match self.to_origin.fill_pipe(&mut self.client.transport, pool, bulk) {
+        let bulk = self.txn.exchange.upload().bulk();
+        match self.txn.to_origin.fill_pipe(&mut self.client.transport, pool, bulk) {
             Ok(None) => Ok(0),
             Err(error) if error.kind() == ErrorKind::Unsupported => {
-                self.splice_min = u64::MAX;
+                self.txn.splice_min = u64::MAX;
                 self.upload_from_socket(upstream, now)
             }
             Ok(Some(0)) | Err(_) => Err(Failure::ClientGone),
             Ok(Some(n)) => {
-                let (before, behind) = self.exchange.upload_mut().moved(n);
-                self.to_origin.frame_pipe(before.as_slice(), behind, pool);
+                let (before, behind) = self.txn.exchange.upload_mut().moved(n);
+                self.txn.to_origin.frame_pipe(before.as_slice(), behind, pool);
                 self.send_to_origin(upstream, now);
-                self.exchange.client_sent(now)?;
+                self.txn.exchange.client_sent(now)?;
                 Ok(n)
             }
         }
@@ -138,15 +139,14 @@ impl Driver<'_> {
         now: Timestamp,
     ) -> Result<usize, Failure> {
         let pool = &self.worker.pool;
-        if !std::mem::replace(&mut self.head_sent, true) {
-            self.to_origin.stage(pool).extend_from_slice(&self.head);
+        if !std::mem::replace(&mut self.txn.head_sent, true) {
+            self.txn.to_origin.stage(pool).extend_from_slice(&self.txn.head);
         }
-        let passed = pass(self.exchange.upload_mut(), bytes, &mut self.to_origin, |outbox, slices| {
-            outbox.send(&mut upstream.transport, pool, slices)
-        });
+        let flow = self.txn.exchange.upload_mut();
+        let passed = pass(flow, bytes, &mut self.txn.to_origin, &mut upstream.transport, pool);
         let consumed = match passed {
             Ok(passed) => {
-                self.exchange.origin_took(passed.taken, self.to_origin.unsent(), now);
+                self.txn.exchange.origin_took(passed.taken, self.txn.to_origin.unsent(), now);
                 passed.consumed
             }
             Err(Stuck::Body(error)) => return Err(Failure::BadRequestBody(error)),
@@ -155,34 +155,35 @@ impl Driver<'_> {
                 bytes.len()
             }
         };
-        self.exchange.client_sent(now)?;
+        self.txn.exchange.client_sent(now)?;
         Ok(consumed)
     }
 
     /// Sends the head, or what the origin had not taken.
     fn send_to_origin(&mut self, upstream: &mut Upstream, now: Timestamp) {
         let pool = &self.worker.pool;
-        let head: &[u8] = if std::mem::replace(&mut self.head_sent, true) { &[] } else { &self.head };
-        match self.to_origin.send(&mut upstream.transport, pool, &[head]) {
-            Ok(taken) => self.exchange.origin_took(taken, self.to_origin.unsent(), now),
+        let head: &[u8] = if std::mem::replace(&mut self.txn.head_sent, true) { &[] } else { &self.txn.head };
+        match self.txn.to_origin.send(&mut upstream.transport, pool, &[head]) {
+            Ok(taken) => self.txn.exchange.origin_took(taken, self.txn.to_origin.unsent(), now),
             Err(_) => self.give_upload_up(),
         }
     }
 
     /// The origin reads no more. What it says all the same is still the response.
     fn give_upload_up(&mut self) {
-        self.to_origin.release(&self.worker.pool);
-        self.exchange.origin_stopped_reading();
+        self.txn.to_origin.release(&self.worker.pool);
+        self.txn.exchange.origin_stopped_reading();
     }
 
     /// Origin to client, as far as both go now.
     pub(super) fn pump_download(&mut self, upstream: &mut Upstream) -> Result<Progress, Failure> {
-        if !self.to_client.is_empty() {
+        if !self.txn.to_client.is_empty() {
             self.send_to_client(&[])?;
         }
         let mut moved = 0;
-        while self.exchange.wants_origin() && upstream.transport.is_readable() {
-            let splice = self.exchange.is_responding() && self.exchange.download().bulk() >= self.splice_min;
+        while self.txn.exchange.wants_origin() && upstream.transport.is_readable() {
+            let splice = self.txn.exchange.is_responding()
+                && self.txn.exchange.download().bulk() >= self.txn.splice_min;
             let arrived = if splice { self.splice_down(upstream) } else { self.read_origin(upstream) };
             match arrived? {
                 Arrived::Bytes(n) => moved += n,
@@ -199,13 +200,13 @@ impl Driver<'_> {
     }
 
     fn read_origin(&mut self, upstream: &mut Upstream) -> Result<Arrived, Failure> {
-        let mut scratch = Driver::scratch(self.worker);
+        let mut scratch = self.worker.scratch.borrow_mut();
         match upstream.transport.try_read(&mut scratch) {
             Ok(None) => Ok(Arrived::NotNow),
             Ok(Some(0)) => Ok(Arrived::End),
             Err(_) => Err(self.origin_broke()),
             Ok(Some(n)) => {
-                self.exchange.origin_sent(self.worker.clock.now());
+                self.txn.exchange.origin_sent(self.worker.clock.now());
                 Ok(match self.origin_spoke(scratch.get_mut(..n).unwrap_or_default())? {
                     Progress::Switched => Arrived::Switched,
                     Progress::Underway => Arrived::Bytes(n),
@@ -216,19 +217,19 @@ impl Driver<'_> {
 
     fn splice_down(&mut self, upstream: &mut Upstream) -> Result<Arrived, Failure> {
         let pool = &self.worker.pool;
-        let bulk = self.exchange.download().bulk();
-        match self.to_client.fill_pipe(&mut upstream.transport, pool, bulk) {
+        let bulk = self.txn.exchange.download().bulk();
+        match self.txn.to_client.fill_pipe(&mut upstream.transport, pool, bulk) {
             Ok(None) => Ok(Arrived::NotNow),
             Ok(Some(0)) => Ok(Arrived::End),
             Err(error) if error.kind() == ErrorKind::Unsupported => {
-                self.splice_min = u64::MAX;
+                self.txn.splice_min = u64::MAX;
                 self.read_origin(upstream)
             }
             Err(_) => Err(self.origin_broke()),
             Ok(Some(n)) => {
-                self.exchange.origin_sent(self.worker.clock.now());
-                let (before, behind) = self.exchange.download_mut().moved(n);
-                self.to_client.frame_pipe(before.as_slice(), behind, pool);
+                self.txn.exchange.origin_sent(self.worker.clock.now());
+                let (before, behind) = self.txn.exchange.download_mut().moved(n);
+                self.txn.to_client.frame_pipe(before.as_slice(), behind, pool);
                 self.send_to_client(&[])?;
                 Ok(Arrived::Bytes(n))
             }
@@ -236,16 +237,16 @@ impl Driver<'_> {
     }
 
     fn origin_broke(&self) -> Failure {
-        if self.exchange.is_responding() { Failure::ResponseCut } else { Failure::UpstreamClosed }
+        if self.txn.exchange.is_responding() { Failure::ResponseCut } else { Failure::UpstreamClosed }
     }
 
     fn origin_ended(&mut self) -> Result<(), Failure> {
-        if !self.exchange.is_responding() {
+        if !self.txn.exchange.is_responding() {
             return Err(Failure::UpstreamClosed);
         }
-        self.exchange.download_mut().end_of_stream().map_err(Failure::BadResponseBody)?;
-        let mut end = self.worker.pool.take();
-        self.exchange.download().finish(&mut end);
+        self.txn.exchange.download_mut().end_of_stream().map_err(Failure::BadResponseBody)?;
+        let mut end = self.worker.pool.take_small();
+        self.txn.exchange.download().finish(&mut end);
         let sent = self.send_to_client(&[&end]);
         self.worker.pool.give(end);
         sent
@@ -253,15 +254,15 @@ impl Driver<'_> {
 
     /// Bytes came from the origin: heads until the final one, then its body.
     fn origin_spoke(&mut self, bytes: &mut [u8]) -> Result<Progress, Failure> {
-        if self.exchange.is_responding() {
+        if self.txn.exchange.is_responding() {
             self.relay_body(bytes)?;
             return Ok(Progress::Underway);
         }
-        if self.from_origin.is_empty() {
+        if self.txn.from_origin.is_empty() {
             return self.relay_heads(bytes);
         }
-        self.from_origin.append(bytes, &self.worker.pool);
-        let mut inbox = std::mem::take(&mut self.from_origin);
+        self.txn.from_origin.append(bytes, &self.worker.pool);
+        let mut inbox = std::mem::take(&mut self.txn.from_origin);
         let progress = self.relay_heads(inbox.bytes_mut());
         inbox.consume(usize::MAX, &self.worker.pool);
         progress
@@ -271,11 +272,11 @@ impl Driver<'_> {
     fn relay_heads(&mut self, mut bytes: &mut [u8]) -> Result<Progress, Failure> {
         loop {
             let Some((consumed, verdict)) = self.relay_head(bytes)? else {
-                self.from_origin.append(bytes, &self.worker.pool);
+                self.txn.from_origin.append(bytes, &self.worker.pool);
                 self.send_to_client(&[])?;
                 return Ok(Progress::Underway);
             };
-            self.scan = Default::default();
+            self.txn.scan = Default::default();
             bytes = bytes.get_mut(consumed..).unwrap_or_default();
             match verdict {
                 Verdict::Interim | Verdict::DropInterim if bytes.is_empty() => {
@@ -290,7 +291,7 @@ impl Driver<'_> {
                 }
                 Verdict::Tunnel => {
                     self.release_head();
-                    self.to_client.stage(&self.worker.pool).extend_from_slice(bytes);
+                    self.txn.to_client.stage(&self.worker.pool).extend_from_slice(bytes);
                     return Ok(Progress::Switched);
                 }
             }
@@ -299,13 +300,13 @@ impl Driver<'_> {
 
     /// Judges the head at the start of `bytes` and stages what the client gets of it; `None` if incomplete.
     fn relay_head(&mut self, bytes: &[u8]) -> Result<Option<(usize, Verdict)>, Failure> {
-        if !self.scan.grew(bytes) {
+        if !self.txn.scan.grew(bytes) {
             return Ok(None);
         }
         let config = &self.worker.shared.config;
         let mut fields = self.worker.fields.borrow_mut();
-        let parsed =
-            parse_response(bytes, &config.message, self.method, &mut fields).map_err(Failure::BadResponse)?;
+        let parsed = parse_response(bytes, &config.message, self.txn.method, &mut fields)
+            .map_err(Failure::BadResponse)?;
         let Parsed::Complete(head) = parsed else { return Ok(None) };
         let draining = self.worker.shared.lifecycle() != Lifecycle::Running;
         let response = Response {
@@ -314,23 +315,28 @@ impl Driver<'_> {
             persistent: head.persistent,
             upgrade: head.upgrade,
         };
-        if self.exchange.is_farewell(response, self.facts.reused) {
+        if self.txn.exchange.is_farewell(response, self.txn.facts.reused) {
             return Err(Failure::UpstreamClosed);
         }
-        let verdict = self.exchange.judge(response, draining, self.worker.clock.now())?;
+        let verdict = self.txn.exchange.judge(response, draining, self.worker.clock.now())?;
         let source = Source { bytes, fields: &fields };
         match verdict {
             Verdict::DropInterim => {}
-            Verdict::Interim => forward::interim(&head, source, self.to_client.stage(&self.worker.pool)),
+            Verdict::Interim => forward::interim(&head, source, self.txn.to_client.stage(&self.worker.pool)),
             Verdict::Tunnel => {
-                self.facts.status = head.status;
-                self.facts.responded = Some(self.worker.clock.now());
-                forward::interim(&head, source, self.to_client.stage(&self.worker.pool));
+                self.txn.facts.status = head.status;
+                self.txn.facts.responded = Some(self.worker.clock.now());
+                forward::interim(&head, source, self.txn.to_client.stage(&self.worker.pool));
             }
             Verdict::Relay { outgoing, keep_alive } => {
-                self.outgoing = outgoing;
-                let reply =
-                    Reply { version: self.version, method: self.method, outgoing, keep_alive, date: &[] };
+                self.txn.outgoing = outgoing;
+                let reply = Reply {
+                    version: self.txn.version,
+                    method: self.txn.method,
+                    outgoing,
+                    keep_alive,
+                    date: &[],
+                };
                 self.stage_response(&head, source, reply);
             }
         }
@@ -338,10 +344,10 @@ impl Driver<'_> {
     }
 
     fn stage_response(&mut self, head: &ResponseHead, source: Source<'_>, reply: Reply<'_>) {
-        self.facts.status = head.status;
-        self.facts.responded = Some(self.worker.clock.now());
-        self.keep_alive = head.keep_alive_timeout_s.map(Duration::from_secs);
-        let out = self.to_client.stage(&self.worker.pool);
+        self.txn.facts.status = head.status;
+        self.txn.facts.responded = Some(self.worker.clock.now());
+        self.txn.keep_alive = head.keep_alive_timeout_s.map(Duration::from_secs);
+        let out = self.txn.to_client.stage(&self.worker.pool);
         if head.has_date {
             forward::response(head, source, reply, out);
         } else {
@@ -353,18 +359,17 @@ impl Driver<'_> {
 
     /// The origin has answered: its request will not be sent again.
     fn release_head(&mut self) {
-        self.worker.pool.give(std::mem::take(&mut self.head));
+        self.worker.pool.give(std::mem::take(&mut self.txn.head));
     }
 
     fn relay_body(&mut self, bytes: &mut [u8]) -> Result<(), Failure> {
         let (worker, client) = (self.worker, &mut self.client.transport);
-        let passed = pass(self.exchange.download_mut(), bytes, &mut self.to_client, |outbox, slices| {
-            outbox.send(client, &worker.pool, slices)
-        });
+        let flow = self.txn.exchange.download_mut();
+        let passed = pass(flow, bytes, &mut self.txn.to_client, client, &worker.pool);
         match passed {
             Ok(passed) => {
-                self.surplus |= passed.consumed < bytes.len();
-                self.exchange.client_took(passed.taken, self.to_client.unsent(), worker.clock.now());
+                self.txn.surplus |= passed.consumed < bytes.len();
+                self.txn.exchange.client_took(passed.taken, self.txn.to_client.unsent(), worker.clock.now());
                 Ok(())
             }
             Err(Stuck::Body(error)) => Err(Failure::BadResponseBody(error)),
@@ -373,9 +378,9 @@ impl Driver<'_> {
     }
 
     fn send_to_client(&mut self, slices: &[&[u8]]) -> Result<(), Failure> {
-        let sent = self.to_client.send(&mut self.client.transport, &self.worker.pool, slices);
+        let sent = self.txn.to_client.send(&mut self.client.transport, &self.worker.pool, slices);
         let taken = sent.map_err(|_| Failure::ClientGone)?;
-        self.exchange.client_took(taken, self.to_client.unsent(), self.worker.clock.now());
+        self.txn.exchange.client_took(taken, self.txn.to_client.unsent(), self.worker.clock.now());
         Ok(())
     }
 }
@@ -385,14 +390,16 @@ fn pass(
     flow: &mut Flow,
     bytes: &mut [u8],
     outbox: &mut Outbox,
-    mut send: impl FnMut(&mut Outbox, &[&[u8]]) -> std::io::Result<usize>,
+    to: &mut Transport,
+    pool: &BufferPool,
 ) -> Result<Passed, Stuck> {
     let Piece { prefix, payload, suffix, consumed, done } = flow.accept(bytes).map_err(Stuck::Body)?;
-    let mut end = Vec::new(); // allocates only for the last piece of a chunked body
+    let payload = bytes.get(..payload).unwrap_or_default();
+    let mut end = if done { pool.take_small() } else { Vec::new() };
     if done {
         flow.finish(&mut end);
     }
-    let payload = bytes.get(..payload).unwrap_or_default();
-    let taken = send(outbox, &[prefix.as_slice(), payload, suffix, &end]).map_err(|_| Stuck::Receiver)?;
-    Ok(Passed { consumed, taken })
+    let sent = outbox.send(to, pool, &[prefix.as_slice(), payload, suffix, &end]);
+    pool.give(end);
+    Ok(Passed { consumed, taken: sent.map_err(|_| Stuck::Receiver)? })
 }

@@ -33,7 +33,7 @@ use rustix::pipe::{SpliceFlags, splice};
 use crate::limits;
 
 use super::splice::Pipe;
-use super::tls::Session;
+use super::tls::session::{Session, Wire};
 
 /// `TIOCOUTQ` of asm-generic/ioctls.h; the same on x86-64, AArch64 and RISC-V.
 const TIOCOUTQ: Opcode = 0x5411;
@@ -358,6 +358,25 @@ impl Transport {
     /// Why the connection could not be made.
     pub fn connect_result(&self) -> io::Result<()> {
         rustix::net::sockopt::socket_error(&*self.socket)?.map_err(io::Error::from)
+    }
+}
+
+/// What a TLS session sees of its connection: while it works it is taken out, so these meet the bare socket.
+impl Wire for Transport {
+    fn try_read(&mut self, buf: &mut [u8]) -> io::Result<Option<usize>> {
+        Transport::try_read(self, buf)
+    }
+
+    fn try_write(&mut self, slices: &[IoSlice<'_>]) -> io::Result<usize> {
+        Transport::try_write(self, slices)
+    }
+
+    fn shutdown_write(&mut self) {
+        Transport::shutdown_write(self);
+    }
+
+    fn yield_read(&mut self) {
+        Transport::yield_read(self);
     }
 }
 

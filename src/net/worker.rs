@@ -26,6 +26,7 @@ use super::log_sink::LogSink;
 use super::shared::Shared;
 use super::timer::Timers;
 use super::tls;
+use super::transaction::TransactionPool;
 use super::upstream::Upstreams;
 
 /// Everything a worker's tasks use.
@@ -39,6 +40,8 @@ pub struct Worker {
     pub timers: Rc<Timers>,
     /// Free buffers.
     pub pool: BufferPool,
+    /// Free cells of exchanges.
+    pub transactions: TransactionPool,
     /// Where every read lands.
     pub scratch: RefCell<Box<[u8]>>,
     /// Field table of the head being parsed.
@@ -74,6 +77,7 @@ impl Worker {
             timers: Timers::new(Rc::clone(&clock)),
             clock,
             pool: BufferPool::new(shared.budget.pipes),
+            transactions: TransactionPool::default(),
             scratch: RefCell::new(vec![0; limits::SCRATCH_BYTES].into_boxed_slice()),
             fields: RefCell::new(Fields::new()),
             upstreams: Upstreams::new(Arc::clone(&shared), index),

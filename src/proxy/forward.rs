@@ -418,7 +418,17 @@ fn number_line(out: &mut Vec<u8>, name: &[u8], value: u64) {
 }
 
 fn address(ip: IpAddr, out: &mut Vec<u8>) {
-    print(out, format_args!("{}", ip.to_canonical()));
+    match ip.to_canonical() {
+        IpAddr::V4(ip) => {
+            for (i, octet) in ip.octets().into_iter().enumerate() {
+                if i > 0 {
+                    out.push(b'.');
+                }
+                out.extend_from_slice(itoa::Buffer::new().format(octet).as_bytes());
+            }
+        }
+        IpAddr::V6(ip) => print(out, format_args!("{ip}")),
+    }
 }
 
 fn print(out: &mut Vec<u8>, text: std::fmt::Arguments<'_>) {

@@ -133,8 +133,31 @@ fn silence_holds_no_buffer() {
     });
     gate.open();
     for (what, each, most) in
-        [("idle connection", idle, 8.0), ("stream", stream, 12.0), ("tunnel", tunnel, 12.0)]
+        [("idle connection", idle, 3.0), ("stream", stream, 5.0), ("tunnel", tunnel, 5.0)]
     {
         assert!(each < most, "{each} KiB for each {what}");
     }
+}
+
+/// What a spike of connections took goes back to the system within seconds after it, though nothing else happens.
+#[test]
+fn memory_goes_back_after_a_spike() {
+    const SPIKE: usize = 2_000;
+    let origin = Origin::start(|mut conn| {
+        while conn.request_head().is_some() {
+            conn.send(ok("fine"));
+        }
+    });
+    let proxy = Proxy::of(&origin);
+    assert_eq!(proxy.client().exchange(get("/")).text(), "fine");
+    let before = resident_kib(&proxy);
+    let clients: Vec<Peer> = (0..SPIKE).map(|_| proxy.client()).collect();
+    let during = eventually("the spike", || {
+        let now = resident_kib(&proxy);
+        (now > before + 1_500).then_some(now)
+    });
+    drop(clients);
+    eventually("two thirds of the spike's memory to go back", || {
+        (resident_kib(&proxy) < before + (during - before) / 3).then_some(())
+    });
 }

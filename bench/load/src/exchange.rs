@@ -1,5 +1,5 @@
 //! Requests and responses: closed loop, fixed rate, once and then idle, uploads, requests that expire, and with
-//! half of the clients reading slowly.
+//! half of the clients reading something else, slowly or at full speed.
 
 use std::collections::VecDeque;
 use std::rc::Rc;
@@ -19,6 +19,15 @@ pub enum Pace {
     Once,
     /// So many requests a second over all connections. Latency counts from the moment a request was due.
     Rate(f64),
+}
+
+/// What every second connection does instead, unmeasured.
+#[derive(Clone)]
+pub struct Company {
+    /// What it asks for.
+    pub request: Rc<[u8]>,
+    /// It reads slowly.
+    pub slow: bool,
 }
 
 /// Which responses are right.
@@ -45,8 +54,7 @@ struct Client {
 /// The load.
 pub struct Exchanges {
     request: Rc<[u8]>,
-    /// What every second connection asks for, to read it slowly.
-    slow_request: Option<Rc<[u8]>>,
+    company: Option<Company>,
     pace: Pace,
     expect: Expect,
     clients: Vec<Client>,
@@ -62,11 +70,17 @@ pub struct Exchanges {
 impl Exchanges {
     /// A load of so many connections.
     #[must_use]
-    pub fn new(request: Rc<[u8]>, slow: Option<Rc<[u8]>>, pace: Pace, expect: Expect, count: usize) -> Self {
+    pub fn new(
+        request: Rc<[u8]>,
+        company: Option<Company>,
+        pace: Pace,
+        expect: Expect,
+        count: usize,
+    ) -> Self {
         let clients = (0..count).map(|_| Client::default()).collect();
         Self {
             request,
-            slow_request: slow,
+            company,
             pace,
             expect,
             clients,
@@ -80,13 +94,17 @@ impl Exchanges {
         }
     }
 
+    /// What this connection does, if it is not one that is measured.
+    fn company(&self, id: usize) -> Option<&Company> {
+        self.company.as_ref().filter(|_| id.is_multiple_of(2))
+    }
+
     fn is_slow(&self, id: usize) -> bool {
-        self.slow_request.is_some() && id.is_multiple_of(2)
+        self.company(id).is_some_and(|company| company.slow)
     }
 
     fn ask(&mut self, links: &mut Links, id: usize, started: u64) {
-        let slow = self.slow_request.as_ref().filter(|_| id.is_multiple_of(2));
-        let request = Rc::clone(slow.unwrap_or(&self.request));
+        let request = Rc::clone(self.company(id).map_or(&self.request, |company| &company.request));
         if let Some(client) = self.clients.get_mut(id) {
             client.busy = true;
             client.started = started;
@@ -120,13 +138,13 @@ impl Exchanges {
 
     /// A response has ended: counts it and decides what the connection does next.
     fn finish(&mut self, links: &mut Links, id: usize, now: u64) -> Verdict {
-        let slow = self.is_slow(id);
+        let measured = self.company(id).is_none();
         let Some(client) = self.clients.get_mut(id) else { return Verdict::Broken };
         client.busy = false;
         self.not_done -= usize::from(!client.done);
         client.done = true;
         let (started, close) = (client.started, client.close);
-        if !slow && !self.stopped {
+        if measured && !self.stopped {
             self.latencies.record(now.saturating_sub(started));
         }
         if close {
@@ -223,7 +241,7 @@ impl Load for Exchanges {
     fn tick(&mut self, links: &mut Links, now: u64) -> u64 {
         match self.pace {
             Pace::Rate(rate) if self.next_due > 0 => self.keep_rate(links, rate, now),
-            Pace::Loop if self.slow_request.is_some() => self.read_slowly(links, now),
+            Pace::Loop if self.is_slow(0) => self.read_slowly(links, now),
             Pace::Loop | Pace::Once | Pace::Rate(_) => u64::MAX,
         }
     }

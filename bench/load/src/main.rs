@@ -3,7 +3,7 @@
 //! ```text
 //! bench-load origin
 //! bench-load exchange PORT --target /bytes/100 --connections 64 --seconds 5 [--upload BYTES] [--once]
-//!            [--rate R] [--expired] [--slow TARGET]
+//!            [--rate R] [--expired] [--slow TARGET | --beside TARGET]
 //! bench-load stream   PORT --target /events/2000 --connections 2000 --seconds 5 --interval-ms 2000
 //! bench-load echo     PORT --target /echo --connections 64 --seconds 5
 //! ```
@@ -24,7 +24,7 @@ use std::net::{Ipv4Addr, SocketAddrV4};
 use std::process::ExitCode;
 use std::rc::Rc;
 
-use exchange::{Exchanges, Expect, Pace};
+use exchange::{Company, Exchanges, Expect, Pace};
 
 /// The key of RFC 6455 §1.3; see the origin.
 const UPGRADE: &str = "Upgrade: websocket\r\nConnection: Upgrade\r\nSec-WebSocket-Version: 13\r\n\
@@ -117,9 +117,12 @@ fn exchanges(options: &Options, connections: usize) -> Result<Exchanges, String>
         true => request("POST", options.target(), "", options.count("upload")?),
         false => request("GET", options.target(), "", 0),
     };
-    let slow = options.0.get("slow").map(|target| request("GET", target, "", 0));
+    let company = |name, slow| {
+        options.0.get(name).map(|target| Company { request: request("GET", target, "", 0), slow })
+    };
+    let company = company("slow", true).or_else(|| company("beside", false));
     let expect = if options.has("expired") { Expect::Expired } else { Expect::Success };
-    Ok(Exchanges::new(asked, slow, pace, expect, connections))
+    Ok(Exchanges::new(asked, company, pace, expect, connections))
 }
 
 fn request(method: &str, target: &str, fields: &str, body_bytes: usize) -> Rc<[u8]> {

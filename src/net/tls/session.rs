@@ -21,7 +21,6 @@ use rustls::Connection;
 
 use crate::limits;
 
-use super::super::transport::Transport;
 use super::certificates::Certificates;
 
 thread_local! {
@@ -31,6 +30,27 @@ thread_local! {
 
 /// Most slices of one record: those of an outbox's write.
 const PARTS_MAX: usize = 8;
+
+/// The bare connection below the records.
+pub trait Wire {
+    /// Reads what is there: `Ok(Some(0))` is the end of the stream, `Ok(None)` is "not now".
+    ///
+    /// # Errors
+    /// The connection is broken.
+    fn try_read(&mut self, buf: &mut [u8]) -> io::Result<Option<usize>>;
+
+    /// Writes as many of `slices` as the socket takes now; 0 is "not now".
+    ///
+    /// # Errors
+    /// The connection is broken.
+    fn try_write(&mut self, slices: &[IoSlice<'_>]) -> io::Result<usize>;
+
+    /// Sends FIN.
+    fn shutdown_write(&mut self);
+
+    /// Forgets readiness: the next wait asks the ring again.
+    fn yield_read(&mut self);
+}
 
 /// How reading ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -131,7 +151,7 @@ impl Session {
     ///
     /// # Errors
     /// The connection is broken, or ended without close_notify (`UnexpectedEof`).
-    pub fn read(&mut self, socket: &mut Transport, out: &mut [u8]) -> io::Result<Option<usize>> {
+    pub fn read(&mut self, socket: &mut impl Wire, out: &mut [u8]) -> io::Result<Option<usize>> {
         if self.waiting > 0 {
             return self.take(out).map(Some);
         }
@@ -148,11 +168,11 @@ impl Session {
     }
 
     /// Takes in what a silent peer may send (tickets, key updates): false when it said something else.
-    pub fn is_quiet(&mut self, socket: &mut Transport) -> bool {
+    pub fn is_quiet(&mut self, socket: &mut impl Wire) -> bool {
         matches!(self.read(socket, &mut []), Ok(None)) && !self.has_news()
     }
 
-    fn receive(&mut self, socket: &mut Transport, out: &mut [u8]) -> io::Result<Option<usize>> {
+    fn receive(&mut self, socket: &mut impl Wire, out: &mut [u8]) -> io::Result<Option<usize>> {
         // No more than decrypts into `out`, together with the start of a record that is already inside.
         let most = out.len().saturating_sub(limits::TLS_RECORD_BYTES_MAX).max(limits::TLS_READ_BYTES);
         CIPHERTEXT.with_borrow_mut(|scratch| {
@@ -214,7 +234,7 @@ impl Session {
     ///
     /// # Errors
     /// The connection is broken.
-    pub fn write(&mut self, socket: &mut Transport, slices: &[IoSlice<'_>]) -> io::Result<usize> {
+    pub fn write(&mut self, socket: &mut impl Wire, slices: &[IoSlice<'_>]) -> io::Result<usize> {
         let all: usize = slices.iter().map(|slice| slice.len()).sum();
         let mut taken = 0;
         debug_assert!(self.owed <= all, "what was refused comes again, in front");
@@ -274,7 +294,7 @@ impl Session {
     ///
     /// # Errors
     /// The connection is broken.
-    pub fn flush(&mut self, socket: &mut Transport) -> io::Result<bool> {
+    pub fn flush(&mut self, socket: &mut impl Wire) -> io::Result<bool> {
         if self.connection.wants_write() {
             match self.connection.write_tls(&mut Sink(socket)) {
                 Err(error) if error.kind() == ErrorKind::WouldBlock => {}
@@ -290,7 +310,7 @@ impl Session {
 
     /// Says close_notify, and FIN behind it if `fin`; true when both are with the kernel. What is not goes out with
     /// later waits for reading.
-    pub fn close(&mut self, socket: &mut Transport, fin: bool) -> bool {
+    pub fn close(&mut self, socket: &mut impl Wire, fin: bool) -> bool {
         self.connection.send_close_notify();
         self.fin_due |= fin;
         self.flush(socket).unwrap_or(true)
@@ -319,9 +339,9 @@ fn part<'a>(
 }
 
 /// The socket as rustls writes to it.
-struct Sink<'a>(&'a mut Transport);
+struct Sink<'a, W>(&'a mut W);
 
-impl Write for Sink<'_> {
+impl<W: Wire> Write for Sink<'_, W> {
     fn write(&mut self, buf: &[u8]) -> io::Result<usize> {
         self.write_vectored(&[IoSlice::new(buf)])
     }

@@ -1,0 +1,135 @@
+//! What one exchange holds, on the heap: in cells that are used again.
+
+use std::cell::RefCell;
+use std::time::Duration;
+
+use crate::h1::{HeadScan, Method, Version};
+use crate::limits;
+use crate::proxy::exchange::Exchange;
+use crate::proxy::flow::Outgoing;
+
+use super::buffers::{BufferPool, Outbox};
+use super::facts::{Facts, Line};
+use super::inbox::Inbox;
+
+/// The state of one exchange, from the request's head on. A request in steady state allocates nothing for it,
+/// and a stream that says nothing holds nothing else.
+#[derive(Debug)]
+pub struct Transaction {
+    /// What may happen next.
+    pub exchange: Exchange,
+    /// Method.
+    pub method: Method,
+    /// The client's protocol version.
+    pub version: Version,
+    /// The head as forwarded. Kept until the origin answers: it may have to be sent again.
+    pub head: Vec<u8>,
+    /// The head was sent, or part of it.
+    pub head_sent: bool,
+    /// Bytes that the client has not taken.
+    pub to_client: Outbox,
+    /// Bytes that the origin has not taken.
+    pub to_origin: Outbox,
+    /// The start of a response head that is not complete.
+    pub from_origin: Inbox,
+    /// How far that was looked at.
+    pub scan: HeadScan,
+    /// The origin sent bytes behind its response: its connection is not to be trusted again.
+    pub surplus: bool,
+    /// Known remainder in bytes from which a body is spliced; beyond reach where that is off or does not work.
+    pub splice_min: u64,
+    /// How the response's body travels.
+    pub outgoing: Outgoing,
+    /// `Keep-Alive: timeout` of the origin.
+    pub keep_alive: Option<Duration>,
+    /// The request is for the proxy itself.
+    pub answers_itself: bool,
+    /// For the log and the counters.
+    pub facts: Facts,
+    /// For the log, if there is one.
+    pub line: Option<Box<Line>>,
+}
+
+impl Transaction {
+    /// An exchange about to begin: nothing was sent or received for it.
+    #[must_use]
+    pub fn new(
+        exchange: Exchange,
+        method: Method,
+        version: Version,
+        head: Vec<u8>,
+        facts: Facts,
+    ) -> Transaction {
+        Transaction {
+            exchange,
+            method,
+            version,
+            head,
+            head_sent: false,
+            to_client: Outbox::default(),
+            to_origin: Outbox::default(),
+            from_origin: Inbox::default(),
+            scan: HeadScan::default(),
+            surplus: false,
+            splice_min: u64::MAX,
+            outgoing: Outgoing::Same,
+            keep_alive: None,
+            answers_itself: false,
+            facts,
+            line: None,
+        }
+    }
+
+    /// Gives buffers and pipes back.
+    fn release(&mut self, pool: &BufferPool) {
+        self.to_client.release(pool);
+        self.to_origin.release(pool);
+        self.from_origin.consume(usize::MAX, pool);
+        pool.give(std::mem::take(&mut self.head));
+        self.facts.endpoint = None;
+    }
+}
+
+/// Free cells of a worker.
+#[derive(Debug, Default)]
+#[expect(clippy::vec_box, reason = "the cells are what is kept")]
+pub struct TransactionPool {
+    transactions: RefCell<Vec<Box<Transaction>>>,
+    lines: RefCell<Vec<Box<Line>>>,
+}
+
+impl TransactionPool {
+    /// Puts `transaction` into a cell.
+    #[must_use]
+    pub fn place(&self, transaction: Transaction) -> Box<Transaction> {
+        match self.transactions.borrow_mut().pop() {
+            Some(mut cell) => {
+                *cell = transaction;
+                cell
+            }
+            None => Box::new(transaction),
+        }
+    }
+
+    /// A line to fill.
+    #[must_use]
+    pub fn line(&self) -> Box<Line> {
+        self.lines.borrow_mut().pop().unwrap_or_default()
+    }
+
+    /// Takes a cell back, and what it holds.
+    pub fn give(&self, mut cell: Box<Transaction>, pool: &BufferPool) {
+        cell.release(pool);
+        if let Some(line) = cell.line.take().filter(|line| line.capacity() <= limits::POOLED_HEAD_BYTES) {
+            keep(&self.lines, line);
+        }
+        keep(&self.transactions, cell);
+    }
+}
+
+fn keep<T>(free: &RefCell<Vec<T>>, cell: T) {
+    let mut free = free.borrow_mut();
+    if free.len() < limits::POOLED_TRANSACTIONS_MAX {
+        free.push(cell);
+    }
+}
