@@ -21,8 +21,12 @@ pub const NEVER: Duration = Duration::from_secs(100 * 365 * 24 * 3600);
 /// Everything an operator can set.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Config {
-    /// Addresses to accept clients on; never empty.
+    /// Addresses to accept clients on; empty only where [`Tls::listen`] is not.
     pub listen: Vec<SocketAddr>,
+    /// TLS towards clients.
+    pub tls: Tls,
+    /// TLS towards origins.
+    pub upstream_tls: UpstreamTls,
     /// Where requests go; never empty (in a demo the server adds its own origin before it starts).
     pub upstreams: Vec<Upstream>,
     /// Run the built-in origin behind the proxy.
@@ -71,6 +75,13 @@ pub enum Upstream {
     },
     /// A Unix stream socket.
     Unix(PathBuf),
+    /// A host that is spoken to with TLS.
+    Https {
+        /// Host name, or an IP address without brackets: what its certificate has to be for.
+        host: String,
+        /// TCP port.
+        port: u16,
+    },
 }
 
 impl fmt::Display for Upstream {
@@ -80,8 +91,66 @@ impl fmt::Display for Upstream {
             Upstream::Address(address) => address.fmt(f),
             Upstream::Name { host, port } => write!(f, "{host}:{port}"),
             Upstream::Unix(path) => write!(f, "unix:{}", path.display()),
+            Upstream::Https { host, port } if host.contains(':') => write!(f, "https://[{host}]:{port}"),
+            Upstream::Https { host, port } => write!(f, "https://{host}:{port}"),
         }
     }
+}
+
+/// TLS towards clients.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Tls {
+    /// Addresses to accept clients on with TLS.
+    pub listen: Vec<SocketAddr>,
+    /// Certificates, the default first; empty only if `listen` is.
+    pub pairs: Vec<KeyPair>,
+    /// Whether clients show certificates.
+    pub client_auth: ClientAuth,
+    /// Addresses where clients are redirected to `https`.
+    pub redirect: Vec<SocketAddr>,
+}
+
+/// A certificate chain and its private key, in PEM.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct KeyPair {
+    /// File of the chain.
+    pub cert: PathBuf,
+    /// File of the key.
+    pub key: PathBuf,
+}
+
+/// Whether clients show certificates.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub enum ClientAuth {
+    /// They are not asked.
+    #[default]
+    Off,
+    /// They may; the file has the authorities in PEM.
+    Optional(PathBuf),
+    /// They must.
+    Required(PathBuf),
+}
+
+impl ClientAuth {
+    /// The file of the authorities.
+    #[must_use]
+    pub fn ca(&self) -> Option<&PathBuf> {
+        match self {
+            ClientAuth::Off => None,
+            ClientAuth::Optional(ca) | ClientAuth::Required(ca) => Some(ca),
+        }
+    }
+}
+
+/// TLS towards origins.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct UpstreamTls {
+    /// File of the authorities in PEM; `None` is those of the host.
+    pub ca: Option<PathBuf>,
+    /// Certificates are not checked.
+    pub insecure: bool,
+    /// What we show to an origin that asks.
+    pub identity: Option<KeyPair>,
 }
 
 /// Forwarding fields.

@@ -5,7 +5,7 @@
 
 use std::collections::HashMap;
 use std::io;
-use std::net::{SocketAddr, ToSocketAddrs};
+use std::net::{IpAddr, SocketAddr, ToSocketAddrs};
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, sync_channel};
 use std::thread::JoinHandle;
@@ -44,8 +44,14 @@ impl Resolver {
         let mut endpoints: Vec<Endpoint> = Vec::new();
         for upstream in &config.upstreams {
             for address in self.addresses(upstream) {
-                if endpoints.iter().all(|endpoint| endpoint.address != address) {
-                    endpoints.push(Endpoint::new(address));
+                let endpoint = match upstream {
+                    Upstream::Https { host, .. } => Endpoint::secure(address, host),
+                    Upstream::Address(_) | Upstream::Name { .. } | Upstream::Unix(_) => {
+                        Endpoint::new(address)
+                    }
+                };
+                if !endpoints.contains(&endpoint) {
+                    endpoints.push(endpoint);
                 }
             }
         }
@@ -56,7 +62,12 @@ impl Resolver {
         match upstream {
             Upstream::Address(address) => vec![Address::Tcp(*address)],
             Upstream::Unix(path) => vec![Address::Unix(path.clone())],
-            Upstream::Name { host, port } => self.lookup(host, *port).into_iter().map(Address::Tcp).collect(),
+            Upstream::Https { host, port } if host.parse::<IpAddr>().is_ok() => {
+                host.parse().map(|ip: IpAddr| Address::Tcp((ip, *port).into())).into_iter().collect()
+            }
+            Upstream::Name { host, port } | Upstream::Https { host, port } => {
+                self.lookup(host, *port).into_iter().map(Address::Tcp).collect()
+            }
         }
     }
 
@@ -92,7 +103,12 @@ impl Refresher {
     /// # Errors
     /// The thread cannot be started.
     pub fn start(resolver: Resolver, shared: Arc<Shared>) -> io::Result<Option<Refresher>> {
-        if !shared.config.upstreams.iter().any(|upstream| matches!(upstream, Upstream::Name { .. })) {
+        let named = |upstream: &Upstream| match upstream {
+            Upstream::Name { .. } => true,
+            Upstream::Https { host, .. } => host.parse::<IpAddr>().is_err(),
+            Upstream::Address(_) | Upstream::Unix(_) => false,
+        };
+        if !shared.config.upstreams.iter().any(named) {
             return Ok(None);
         }
         let (stop, stopped) = sync_channel(1);
@@ -149,12 +165,12 @@ mod tests {
 
     #[test]
     fn addresses_and_names_become_one_list_without_doubles() {
-        let config = config(&["--upstream", "127.0.0.1:1,127.0.0.1:1,app:2,unix:/s"]);
+        let config = config(&["--upstream", "127.0.0.1:1,127.0.0.1:1,app:2,unix:/s,https://127.0.0.1:1"]);
         let mut resolver =
             Resolver::new(|_, port| Ok(vec![([10, 0, 0, 2], port).into(), ([10, 0, 0, 1], port).into()]));
         assert_eq!(
             labels(&resolver.resolve(&config)),
-            ["127.0.0.1:1", "10.0.0.1:2", "10.0.0.2:2", "unix:/s"]
+            ["127.0.0.1:1", "10.0.0.1:2", "10.0.0.2:2", "unix:/s", "https://127.0.0.1:1"]
         );
     }
 

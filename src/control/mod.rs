@@ -1,6 +1,9 @@
-//! The process around the workers: start, signals, name resolution, the log writer, drain.
+//! The process around the workers: start, signals, name resolution, certificates, the log writer, drain.
 
+pub mod certificates;
 pub mod dns;
 pub mod log_writer;
 pub mod server;
 pub mod start_error;
+pub mod tls;
+pub mod unchecked;

@@ -1,7 +1,7 @@
 //! The life of the process: everything is prepared on the main thread, then the workers run, then they drain.
 //!
 //! ```text
-//!  limits ─▶ ring probe ─▶ demo origin ─▶ names ─▶ access log ─▶ listeners ─▶ workers ─▶ events ─▶ drain
+//!  limits ─▶ ring probe ─▶ demo origin ─▶ names ─▶ certificates ─▶ access log ─▶ listeners ─▶ workers ─▶ events ─▶ drain
 //! ```
 //! Whatever can fail fails before the first worker starts, with an error that says what to do.
 
@@ -12,6 +12,7 @@ use std::sync::Arc;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
 use std::time::{Duration, Instant};
 
+use arc_swap::ArcSwap;
 use rustix::event::{EventfdFlags, eventfd};
 use rustix::io::Errno;
 use rustix::process::{Resource, getrlimit, setrlimit};
@@ -20,7 +21,7 @@ use signal_hook::iterator::Signals;
 
 use crate::config::{Config, Upstream};
 use crate::limits;
-use crate::net::listener;
+use crate::net::listener::{self, Service};
 use crate::net::log_sink::LogSink;
 use crate::net::shared::{Budget, Lifecycle, Shared};
 use crate::net::thread::{self, Setup};
@@ -29,6 +30,7 @@ use crate::telemetry::metrics::{self, Counter, Shard};
 use super::dns::{Refresher, Resolver};
 use super::log_writer::LogWriter;
 use super::start_error::StartError;
+use super::tls::{self, Loader, Watcher};
 
 /// What the main thread waits for.
 enum Event {
@@ -66,17 +68,26 @@ pub fn run(mut config: Config) -> Result<(), StartError> {
     }
     let mut resolver = Resolver::default();
     let endpoints = resolver.resolve(&config);
+    let server_tls = Loader::load(&config.tls)?;
+    let upstream_tls = tls::upstream(&config)?;
     let (log, sinks) = LogWriter::start(&config.access_log, workers.len()).map_err(StartError::AccessLog)?;
     let (addresses, listeners) = bind_all(&config, workers.len())?;
-    let shared = Arc::new(Shared::new(config, endpoints, budget, Instant::now()));
+    let mut shared = Shared::new(config, endpoints, budget, Instant::now());
+    shared.https_port = https_port(&addresses);
+    shared.upstream_tls = upstream_tls;
+    let (loader, server_tls) = server_tls.unzip();
+    shared.tls = server_tls.map(ArcSwap::from_pointee);
+    let shared = Arc::new(shared);
+    let watcher = loader.map(|loader| Watcher::start(loader, Arc::clone(&shared))).transpose();
+    let watcher = watcher.map_err(|error| StartError::System { what: "the certificate thread", error })?;
     let refresher = Refresher::start(resolver, Arc::clone(&shared))
         .map_err(|error| StartError::System { what: "the resolver thread", error })?;
     let (events_tx, events) = channel();
     watch_signals(events_tx.clone())?;
     let handles = start_workers(workers, listeners, sinks, &shared, &events_tx)?;
     announce(&shared.config, &addresses);
-    let ended = supervise(&shared, &handles, &events, &log);
-    drop(refresher);
+    let ended = supervise(&shared, &handles, &events, &log, watcher.as_ref());
+    drop((refresher, watcher));
     farewell(&handles, &log);
     match ended? {
         Ended::Drained => log.finish(),
@@ -119,7 +130,8 @@ fn descriptors(config: &Config, workers: usize) -> Result<Budget, StartError> {
     limit.current = limit.maximum;
     let _ = setrlimit(Resource::Nofile, limit); // never fails: soft to hard is always allowed
     let limit = getrlimit(Resource::Nofile).current.unwrap_or(u64::MAX);
-    let reserved = limits::DESCRIPTORS_RESERVED + workers * (4 + 2 * config.listen.len());
+    let listeners = config.listen.len() + config.tls.listen.len() + config.tls.redirect.len();
+    let reserved = limits::DESCRIPTORS_RESERVED + workers * (4 + 2 * listeners);
     let available = usize::try_from(limit).unwrap_or(usize::MAX).saturating_sub(reserved);
     let mut budget = Budget::within(available, workers);
     if budget.connections == 0 {
@@ -141,24 +153,34 @@ fn descriptors(config: &Config, workers: usize) -> Result<Budget, StartError> {
     Ok(budget)
 }
 
-type Listeners = Vec<Vec<OwnedFd>>;
+type Listeners = Vec<Vec<(Service, OwnedFd)>>;
+type Addresses = Vec<(Service, SocketAddr)>;
 
 /// Binds every address once per worker; returns the addresses with their real ports, and each worker's sockets.
-fn bind_all(config: &Config, workers: usize) -> Result<(Vec<SocketAddr>, Listeners), StartError> {
+fn bind_all(config: &Config, workers: usize) -> Result<(Addresses, Listeners), StartError> {
     let mut addresses = Vec::new();
     let mut listeners: Listeners = (0..workers).map(|_| Vec::new()).collect();
-    for &address in &config.listen {
+    let of = |service, all: &[SocketAddr]| all.iter().map(|&at| (service, at)).collect::<Addresses>();
+    let plain = of(Service::Plain, &config.listen);
+    let tls = of(Service::Tls, &config.tls.listen);
+    let redirect = of(Service::Redirect, &config.tls.redirect);
+    for (service, address) in [plain, tls, redirect].concat() {
+        let all = match service {
+            Service::Plain => &config.listen,
+            Service::Tls => &config.tls.listen,
+            Service::Redirect => &config.tls.redirect,
+        };
         let (bound, sockets) = match bind_patiently(address, workers) {
             Ok(bound) => bound,
-            Err(error) if is_missing_ipv6(&config.listen, address, &error) => {
+            Err(error) if is_missing_ipv6(all, address, &error) => {
                 tracing::warn!("this host has no IPv6: not listening on {address}");
                 continue;
             }
             Err(error) => return Err(StartError::Bind { address, error }),
         };
-        addresses.push(bound);
+        addresses.push((service, bound));
         for (worker, socket) in listeners.iter_mut().zip(sockets) {
-            worker.push(socket);
+            worker.push((service, socket));
         }
     }
     Ok((addresses, listeners))
@@ -249,12 +271,23 @@ fn random() -> u64 {
     RandomState::new().hash_one(std::process::id())
 }
 
-fn announce(config: &Config, addresses: &[SocketAddr]) {
-    for address in addresses {
-        tracing::info!("ringress listening on {address}");
+/// Where clients in the clear are sent to.
+fn https_port(addresses: &[(Service, SocketAddr)]) -> u16 {
+    let first = addresses.iter().find(|(service, _)| *service == Service::Tls);
+    first.map_or(443, |(_, address)| address.port())
+}
+
+fn announce(config: &Config, addresses: &[(Service, SocketAddr)]) {
+    for (service, address) in addresses {
+        match service {
+            Service::Plain => tracing::info!("ringress listening on {address}"),
+            Service::Tls => tracing::info!("ringress listening on {address} (TLS)"),
+            Service::Redirect => tracing::info!("ringress listening on {address} (redirects to https)"),
+        }
     }
+    let plain = addresses.iter().find(|(service, _)| *service == Service::Plain);
     if config.demo
-        && let Some(address) = addresses.first()
+        && let Some((_, address)) = plain
     {
         crate::demo::print_banner(*address);
     }
@@ -266,6 +299,7 @@ fn supervise(
     handles: &[Handle],
     events: &Receiver<Event>,
     log: &LogWriter,
+    watcher: Option<&Watcher>,
 ) -> Result<Ended, StartError> {
     let mut running = handles.len();
     let mut cut_at: Option<Instant> = None;
@@ -275,9 +309,12 @@ fn supervise(
             cut_at.map_or(REPORT_PAUSE, |at| at.saturating_duration_since(Instant::now()).min(REPORT_PAUSE));
         match events.recv_timeout(wait) {
             Ok(Event::Signal(SIGUSR1)) => log.reopen(),
-            Ok(Event::Signal(SIGHUP | SIGUSR2)) => {
-                tracing::warn!("SIGHUP and SIGUSR2 do nothing yet; SIGUSR1 reopens the access log");
-            }
+            Ok(Event::Signal(signal @ (SIGHUP | SIGUSR2))) => match watcher {
+                Some(watcher) if signal == SIGHUP => watcher.reload(),
+                Some(_) | None => tracing::warn!(
+                    "nothing to do: SIGHUP loads certificates again (with --tls-listen), SIGUSR1 reopens the access log"
+                ),
+            },
             Ok(Event::Signal(_)) if shared.lifecycle() == Lifecycle::Cutting => return Ok(Ended::Abandoned),
             Ok(Event::Signal(_)) if shared.lifecycle() == Lifecycle::Draining => {
                 tracing::warn!(connections = shared.connections(), "second signal: cutting what still runs");

@@ -5,6 +5,8 @@ use std::net::SocketAddr;
 
 use rustix::io::Errno;
 
+use super::certificates::CertificateError;
+
 /// Why the server could not start.
 #[derive(Debug, thiserror::Error)]
 pub enum StartError {
@@ -33,6 +35,9 @@ pub enum StartError {
         /// What would do.
         needed: u64,
     },
+    /// A certificate or key is of no use.
+    #[error(transparent)]
+    Certificate(#[from] CertificateError),
     /// The access log could not be opened.
     #[error(
         "{0}. Its directory must exist and be writable for this user, and a FIFO needs a reader; or choose another \

@@ -4,6 +4,7 @@
 //! Every flag has the environment variable `RINGRESS_` + its name in upper case with `_`. Clap appends the
 //! default and the variable to each help text.
 
+use clap::builder::ArgPredicate;
 use clap::{ArgAction, Args, Parser, Subcommand};
 use clap_complete::Shell;
 use ipnet::IpNet;
@@ -12,6 +13,7 @@ use super::duration::{self, Period, Timeout};
 use super::listen::Listen;
 use super::number::{self, Auto, switch};
 use super::size::{self, BytesLimit};
+use super::tls::TlsArgs;
 use super::{log, network, upstream};
 use crate::config::{LogFormat, LogTarget, Pool, Upstream};
 use crate::limits;
@@ -25,6 +27,7 @@ default; an empty variable counts as unset.
 Examples:
   ringress --demo
   ringress --listen 0.0.0.0:8080 --upstream 127.0.0.1:3000
+  ringress --tls-listen :443 --cert chain.pem --key key.pem --http-redirect :80 --upstream 127.0.0.1:3000
   ringress check --upstream app.internal:3000 --timeout-status 503
 
 Exit codes: 0 clean, 1 runtime failure, 2 bad usage or configuration.";
@@ -67,6 +70,9 @@ pub struct Settings {
     /// Listeners and origins.
     #[command(flatten)]
     pub basics: Basics,
+    /// TLS on both sides.
+    #[command(flatten)]
+    pub tls: TlsArgs,
     /// Threads and connections.
     #[command(flatten)]
     pub threads: Threads,
@@ -98,11 +104,13 @@ pub struct Basics {
         env = "RINGRESS_LISTEN",
         value_name = "ADDR",
         default_value = "127.0.0.1:8080",
+        default_value_if("tls_listen", ArgPredicate::IsPresent, None),
         value_delimiter = ','
     )]
     pub listen: Vec<Listen>,
 
-    /// Origin to send requests to: host:port, IP:port, [IPv6]:port, http://host[:port] or unix:/path.
+    /// Origin to send requests to: host:port, IP:port, [IPv6]:port, http://host[:port], https://host[:port] or
+    /// unix:/path.
     /// Repeatable, or separated by commas. Required unless --demo is given; no default
     #[arg(
         long, env = "RINGRESS_UPSTREAM", value_name = "ADDR", value_parser = upstream::parse,
@@ -159,7 +167,7 @@ pub struct Threads {
 #[derive(Args, Debug)]
 #[command(next_help_heading = "Timeouts (durations; 0 or off disables)")]
 pub struct TimeoutArgs {
-    /// Accept to a connection that speaks: its first byte. Expiry closes it
+    /// Accept to a connection that speaks: its first byte, or the end of its TLS handshake. Expiry closes it
     #[arg(
         long, env = "RINGRESS_HANDSHAKE_TIMEOUT", value_name = "DURATION",
         default_value_t = Timeout(Timeouts::default().handshake)
@@ -182,7 +190,7 @@ pub struct TimeoutArgs {
     )]
     pub body_timeout: Timeout,
 
-    /// Connecting to one endpoint. Expiry tries the next endpoint, and answers --timeout-status when there is
+    /// Connecting to one endpoint, TLS included. Expiry tries the next endpoint, and answers --timeout-status when there is
     /// none
     #[arg(
         long, env = "RINGRESS_CONNECT_TIMEOUT", value_name = "DURATION",

@@ -7,6 +7,7 @@ use thiserror::Error;
 
 use super::args::{Basics, Limits, Settings, TimeoutArgs};
 use super::size::Bytes;
+use super::tls::{self, TlsError};
 use crate::config::{Config, Forwarding, LogTarget, Pool, Upstream};
 use crate::limits::MessageLimits;
 use crate::time::Timeouts;
@@ -27,7 +28,9 @@ pub enum BuildError {
     )]
     DemoWithUpstream,
     /// One address twice.
-    #[error("--listen names {0} twice: drop one of them (`:PORT` stands for 0.0.0.0:PORT and [::]:PORT)")]
+    #[error(
+        "--listen, --tls-listen and --http-redirect name {0} twice: drop one of them (`:PORT` stands for 0.0.0.0:PORT and [::]:PORT)"
+    )]
     DuplicateListen(SocketAddr),
     /// A proxy that is its own origin.
     #[error(
@@ -35,6 +38,9 @@ pub enum BuildError {
          origin another port, such as --upstream 127.0.0.1:3000"
     )]
     Loop(SocketAddr),
+    /// Flags of TLS.
+    #[error(transparent)]
+    Tls(#[from] TlsError),
     /// A target that no head can hold.
     #[error(
         "--max-target-bytes {} has to be less than --max-head-bytes {}: give --max-target-bytes {} too",
@@ -53,15 +59,19 @@ pub enum BuildError {
 /// # Errors
 /// Settings that contradict each other.
 pub fn config(settings: Settings) -> Result<Config, BuildError> {
-    let Settings { basics, threads, timeouts, limits, forwarding, pool, logs } = settings;
+    let Settings { basics, tls, threads, timeouts, limits, forwarding, pool, logs } = settings;
     let Basics { listen, upstream: upstreams, demo } = basics;
     let listen: Vec<SocketAddr> = listen.into_iter().flat_map(|listen| listen.0).collect();
     check_origins(&upstreams, demo)?;
-    check_listen(&listen)?;
-    check_loop(&listen, &upstreams)?;
+    let (tls, upstream_tls) = tls::settings(tls)?;
+    let all: Vec<SocketAddr> = [&listen, &tls.listen, &tls.redirect].into_iter().flatten().copied().collect();
+    check_listen(&all)?;
+    check_loop(&all, &upstreams)?;
     let default_target = if demo { LogTarget::Stdout } else { LogTarget::Off };
     Ok(Config {
         listen,
+        tls,
+        upstream_tls,
         upstreams,
         demo,
         workers: threads.workers.0,

@@ -13,6 +13,7 @@ mod network;
 mod number;
 mod render;
 mod size;
+mod tls;
 mod upstream;
 
 #[cfg(test)]

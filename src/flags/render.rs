@@ -5,6 +5,7 @@ use std::fmt::{self, Display, Write};
 use super::duration::{Period, Timeout};
 use super::number::{Auto, switch_word};
 use super::size::{Bytes, BytesLimit};
+use super::tls::requirement_word;
 use crate::config::Config;
 
 /// The settings of `config`, one `--flag=value` a line, in the order of `--help`. Each line is one argument:
@@ -21,6 +22,7 @@ fn write_settings(out: &mut String, config: &Config) -> fmt::Result {
     list(out, "listen", &config.listen)?;
     list(out, "upstream", &config.upstreams)?;
     line(out, "demo", switch_word(config.demo))?;
+    write_tls(out, config)?;
     line(out, "workers", Auto(config.workers))?;
     line(out, "pin", switch_word(config.pin))?;
     line(out, "max-connections", Auto(config.max_connections))?;
@@ -37,6 +39,20 @@ fn write_settings(out: &mut String, config: &Config) -> fmt::Result {
     line(out, "log-format", config.log_format.name())?;
     line(out, "log-query", switch_word(config.log_query))?;
     line(out, "log-level", &config.log_level)
+}
+
+fn write_tls(out: &mut String, config: &Config) -> fmt::Result {
+    let (tls, upstream) = (&config.tls, &config.upstream_tls);
+    list(out, "tls-listen", &tls.listen)?;
+    list(out, "cert", tls.pairs.iter().map(|pair| pair.cert.display()))?;
+    list(out, "key", tls.pairs.iter().map(|pair| pair.key.display()))?;
+    list(out, "client-ca", tls.client_auth.ca().map(|ca| ca.display()))?;
+    line(out, "client-auth", requirement_word(&tls.client_auth))?;
+    list(out, "http-redirect", &tls.redirect)?;
+    list(out, "upstream-ca", upstream.ca.as_ref().map(|ca| ca.display()))?;
+    line(out, "upstream-insecure", switch_word(upstream.insecure))?;
+    list(out, "upstream-cert", upstream.identity.as_ref().map(|pair| pair.cert.display()))?;
+    list(out, "upstream-key", upstream.identity.as_ref().map(|pair| pair.key.display()))
 }
 
 fn write_timeouts(out: &mut String, config: &Config) -> fmt::Result {
@@ -64,8 +80,8 @@ fn write_limits(out: &mut String, config: &Config) -> fmt::Result {
     line(out, "allow-underscores", switch_word(limits.allow_underscores))
 }
 
-fn list<T: Display>(out: &mut String, flag: &str, values: &[T]) -> fmt::Result {
-    values.iter().try_for_each(|value| line(out, flag, value))
+fn list<T: Display>(out: &mut String, flag: &str, values: impl IntoIterator<Item = T>) -> fmt::Result {
+    values.into_iter().try_for_each(|value| line(out, flag, value))
 }
 
 fn line(out: &mut String, flag: &str, value: impl Display) -> fmt::Result {

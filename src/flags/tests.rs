@@ -9,7 +9,9 @@ use std::num::NonZeroUsize;
 use proptest::prelude::*;
 
 use super::*;
-use crate::config::{Forwarding, LogFormat, LogTarget, NEVER, Pool, Upstream};
+use crate::config::{
+    ClientAuth, Forwarding, KeyPair, LogFormat, LogTarget, NEVER, Pool, Tls, Upstream, UpstreamTls,
+};
 use crate::limits::{self, MessageLimits};
 use crate::time::Timeouts;
 
@@ -56,6 +58,8 @@ fn the_definition_is_consistent() {
 fn defaults_are_those_of_the_pure_rooms() {
     let expected = Config {
         listen: vec!["127.0.0.1:8080".parse().unwrap()],
+        tls: Tls::default(),
+        upstream_tls: UpstreamTls::default(),
         upstreams: vec![Upstream::Address("127.0.0.1:3000".parse().unwrap())],
         demo: false,
         workers: None,
@@ -212,7 +216,7 @@ fn errors_name_the_flag_the_value_and_an_example() {
         (&["--max-body-bytes", "10m"], &["--max-body-bytes", "'10m'", "MiB"]),
         (&["--max-head-bytes", "1MiB"], &["--max-head-bytes", "'1MiB'", "1KiB to 64KiB"]),
         (&["--listen", "8080"], &["--listen", "'8080'", ":8080"]),
-        (&["--upstream", "https://app"], &["--upstream", "'https://app'", "not supported yet", "http://"]),
+        (&["--upstream", "h2://app"], &["--upstream", "'h2://app'", "not supported yet", "http://"]),
         (&["--timeout-status", "200"], &["--timeout-status", "'200'", "503"]),
         (&["--trusted-proxies", "10.0.0.0/33"], &["--trusted-proxies", "'10.0.0.0/33'", "10.0.0.0/8"]),
         (&["--log-format", "xml"], &["--log-format", "'xml'", "logfmt", "json"]),
@@ -273,7 +277,10 @@ fn man_and_completions_mention_every_flag() {
 
 #[test]
 fn check_prints_every_flag_in_the_order_of_the_help() {
-    let args = ["check", "--upstream", "app:1", "--trusted-proxies", "::1"];
+    let tls = "--listen :1 --tls-listen 127.0.0.1:2 --cert c --key k --client-ca ca --http-redirect 127.0.0.1:3 \
+               --upstream-ca ca --upstream-cert c --upstream-key k";
+    let args = ["check", "--upstream", "app:1", "--trusted-proxies", "::1", "--listen", "127.0.0.1:1"];
+    let args: Vec<&str> = args.into_iter().chain(tls.split_whitespace().skip(2)).collect();
     assert!(matches!(run(&args), Ok(Command::Check(_))));
     let text = effective(&config(&args));
     let lines: Vec<&str> = text.lines().collect();
@@ -327,6 +334,7 @@ fn origin() -> impl Strategy<Value = Upstream> {
         ("[a-z][a-z0-9_.-]{0,8}[a-z]", 1u16..)
             .prop_filter("a name", |(host, _)| !host.contains("..") && !host.contains(".-"))
             .prop_map(|(host, port)| Upstream::Name { host, port }),
+        ("[a-z]{1,9}|10\\.0\\.0\\.1|::1", 1u16..).prop_map(|(host, port)| Upstream::Https { host, port }),
         "/[ -+.-~äö]{0,20}[a-z]"
             .prop_map(|path| Upstream::Unix(path.trim_start_matches("//").into()))
             .prop_filter("a path", |upstream| upstream.to_string().starts_with("unix:/")),
@@ -354,8 +362,40 @@ fn listeners() -> impl Strategy<Value = Vec<std::net::SocketAddr>> {
     addresses.prop_map(|set| set.into_iter().map(Into::into).collect())
 }
 
+fn file() -> impl Strategy<Value = std::path::PathBuf> {
+    "/[ -+.-~äö]{0,20}[a-z]".prop_map(Into::into)
+}
+
+fn key_pair() -> impl Strategy<Value = KeyPair> {
+    (file(), file()).prop_map(|(cert, key)| KeyPair { cert, key })
+}
+
+/// TLS on ports of its own, so that no address is named twice.
+fn tls() -> impl Strategy<Value = Tls> {
+    let auth = prop_oneof![
+        Just(ClientAuth::Off),
+        file().prop_map(ClientAuth::Optional),
+        file().prop_map(ClientAuth::Required)
+    ];
+    let on = (proptest::collection::vec(key_pair(), 1..3), auth, any::<bool>()).prop_map(
+        |(pairs, client_auth, redirect)| Tls {
+            listen: vec!["127.1.2.3:443".parse().unwrap()],
+            pairs,
+            client_auth,
+            redirect: redirect.then(|| "127.1.2.3:80".parse().unwrap()).into_iter().collect(),
+        },
+    );
+    prop_oneof![Just(Tls::default()), on]
+}
+
+fn upstream_tls() -> impl Strategy<Value = UpstreamTls> {
+    (proptest::option::of(file()), any::<bool>(), proptest::option::of(key_pair()))
+        .prop_map(|(ca, insecure, identity)| UpstreamTls { insecure: insecure && ca.is_none(), ca, identity })
+}
+
 prop_compose! {
     fn any_config()(
+        (tls, upstream_tls) in (tls(), upstream_tls()),
         (listen, upstreams) in (listeners(), proptest::collection::vec(origin(), 0..4)),
         (workers, pin, max_connections) in (0usize..=1024, any::<bool>(), 0usize..=1_000_000_000),
         splice_min in proptest::option::of(1u64..),
@@ -368,6 +408,8 @@ prop_compose! {
     ) -> Config {
         Config {
             listen,
+            tls,
+            upstream_tls,
             demo: upstreams.is_empty(),
             upstreams,
             workers: NonZeroUsize::new(workers),
@@ -417,5 +459,35 @@ fn the_timeout_page_has_every_timer_with_its_default() {
     {
         let ours = flags().iter().any(|arg| long(arg) == word);
         assert!(ours || word == "drain-time-s", "--{word} is no flag");
+    }
+}
+
+/// Goal: with TLS alone there is no listener in the clear, unless one is asked for.
+#[test]
+fn tls_alone_is_alone() {
+    let tls = ["--tls-listen", ":443", "--cert", "c", "--key", "k", "--upstream", "app:1"];
+    assert!(config(&tls).listen.is_empty());
+    assert_eq!(config(&[tls.as_slice(), &["--listen", ":80"]].concat()).listen.len(), 2);
+}
+
+#[test]
+fn flags_of_tls_that_do_not_fit_are_refused_with_advice() {
+    let cases: &[(&[&str], &[&str])] = &[
+        (&["--tls-listen", ":443"], &["--cert", "--key"]),
+        (&["--cert", "c", "--key", "k"], &["--tls-listen"]),
+        (&["--tls-listen", ":443", "--cert", "a,b", "--key", "k"], &["2 --cert", "1 --key", "pairs"]),
+        (&["--http-redirect", ":80"], &["--http-redirect", "--tls-listen"]),
+        (&["--client-ca", "ca"], &["--client-ca", "--tls-listen"]),
+        (&["--upstream-cert", "c"], &["--upstream-key"]),
+        (&["--upstream-insecure", "--upstream-ca", "ca"], &["--upstream-insecure", "--upstream-ca"]),
+        (&["--client-auth", "maybe"], &["--client-auth", "required", "optional"]),
+        (
+            &["--listen", ":443", "--tls-listen", "0.0.0.0:443", "--cert", "c", "--key", "k"],
+            &["0.0.0.0:443 twice"],
+        ),
+    ];
+    for (args, words) in cases {
+        let message = refused(&[args, ["--upstream", "app:1"].as_slice()].concat());
+        assert!(words.iter().all(|word| message.contains(word)), "{args:?}: {message}");
     }
 }

@@ -1,4 +1,5 @@
-//! Addresses of origins: `host:port`, `ip:port`, `[v6]:port`, `http://host[:port]`, `unix:/path`.
+//! Addresses of origins: `host:port`, `ip:port`, `[v6]:port`, `http://host[:port]`, `https://host[:port]`,
+//! `unix:/path`.
 
 use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::path::PathBuf;
@@ -10,6 +11,8 @@ use crate::config::Upstream;
 
 /// Port of `http://host`.
 const HTTP_PORT: u16 = 80;
+/// Port of `https://host`.
+const HTTPS_PORT: u16 = 443;
 /// Longest host name in bytes (RFC 1035 §2.3.4, less the root).
 const HOST_BYTES_MAX: usize = 253;
 /// Longest label of a host name in bytes (RFC 1035 §2.3.4).
@@ -24,7 +27,7 @@ pub enum UpstreamError {
     #[error("{0}:// to an origin is not supported yet: write http://host:port, or host:port")]
     UnsupportedScheme(&'static str),
     /// A scheme that never was one.
-    #[error("unknown scheme: write http://host:port, host:port, or unix:/path")]
+    #[error("unknown scheme: write http://host:port, https://host:port, host:port, or unix:/path")]
     UnknownScheme,
     /// A path, a query or a fragment.
     #[error("a path is not supported: targets are forwarded unchanged, so write http://{0} alone")]
@@ -44,7 +47,7 @@ pub enum UpstreamError {
     /// Neither a name nor an address.
     #[error(
         "expected the name or the address of a host, such as app.internal:3000, 127.0.0.1:3000, \
-         [::1]:3000, http://app.internal or unix:/run/app.sock"
+         [::1]:3000, http://app.internal, https://app.internal or unix:/run/app.sock"
     )]
     Host,
     /// A name that is not ASCII.
@@ -88,15 +91,31 @@ fn unix(path: &str) -> Result<Upstream, UpstreamError> {
 }
 
 fn url(scheme: &str, rest: &str) -> Result<Upstream, UpstreamError> {
-    for unsupported in ["https", "h2", "h2c"] {
+    for unsupported in ["h2", "h2c"] {
         if scheme.eq_ignore_ascii_case(unsupported) {
             return Err(UpstreamError::UnsupportedScheme(unsupported));
         }
     }
-    if !scheme.eq_ignore_ascii_case("http") {
-        return Err(UpstreamError::UnknownScheme);
+    let rest = rest.strip_suffix('/').unwrap_or(rest);
+    if scheme.eq_ignore_ascii_case("http") {
+        authority(rest, Some(HTTP_PORT))
+    } else if scheme.eq_ignore_ascii_case("https") {
+        authority(rest, Some(HTTPS_PORT)).and_then(https)
+    } else {
+        Err(UpstreamError::UnknownScheme)
     }
-    authority(rest.strip_suffix('/').unwrap_or(rest), Some(HTTP_PORT))
+}
+
+/// The same address with TLS. No certificate is for an address with a scope.
+fn https(upstream: Upstream) -> Result<Upstream, UpstreamError> {
+    match upstream {
+        Upstream::Address(SocketAddr::V6(address)) if address.scope_id() != 0 => Err(UpstreamError::Host),
+        Upstream::Address(address) => {
+            Ok(Upstream::Https { host: address.ip().to_string(), port: address.port() })
+        }
+        Upstream::Name { host, port } => Ok(Upstream::Https { host, port }),
+        Upstream::Unix(_) | Upstream::Https { .. } => Err(UpstreamError::Host),
+    }
 }
 
 /// `host[:port]`; `default_port` serves where none is written.
@@ -195,6 +214,9 @@ mod tests {
             ("http://10.0.0.1", address("10.0.0.1:80")),
             ("http://[::1]", address("[::1]:80")),
             ("http://[::1]:81/", address("[::1]:81")),
+            ("https://App", Upstream::Https { host: "app".into(), port: 443 }),
+            ("HTTPS://10.0.0.1:8443/", Upstream::Https { host: "10.0.0.1".into(), port: 8443 }),
+            ("https://[::1]", Upstream::Https { host: "::1".into(), port: 443 }),
             ("unix:/run/app.sock", Upstream::Unix("/run/app.sock".into())),
             ("unix:///run/app.sock", Upstream::Unix("/run/app.sock".into())),
             ("unix:/run/ä b.sock", Upstream::Unix("/run/ä b.sock".into())),
@@ -238,8 +260,9 @@ mod tests {
             ("a\r\nb:80", E::Host),
             ("a\0b:80", E::Host),
             ("bücher.example:80", E::NotAscii),
-            ("https://app", E::UnsupportedScheme("https")),
-            ("HTTPS://app", E::UnsupportedScheme("https")),
+            ("https://app:0", E::Port),
+            ("https://[fe80::1%2]", E::Host),
+            ("https://app/api", E::Path("app".into())),
             ("h2://app", E::UnsupportedScheme("h2")),
             ("h2c://app", E::UnsupportedScheme("h2c")),
             ("ftp://app", E::UnknownScheme),
@@ -272,7 +295,7 @@ mod tests {
     }
 
     /// Any text, and texts that are nearly addresses.
-    const NEAR_MISS: &str = "\\PC*|(http://|unix:/?)?[a-z0-9.:%\\[\\]/]{0,20}(:[0-9]{1,5})?";
+    const NEAR_MISS: &str = "\\PC*|(https?://|unix:/?)?[a-z0-9.:%\\[\\]/]{0,20}(:[0-9]{1,5})?";
 
     proptest! {
         #[test]

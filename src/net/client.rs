@@ -16,6 +16,7 @@ use super::buffers::Outbox;
 use super::inbox::{Filled, Inbox};
 use super::shared::Lifecycle;
 use super::timer::Timer;
+use super::tls::Session;
 use super::transport::Transport;
 use super::worker::Worker;
 
@@ -29,6 +30,8 @@ pub struct Client {
     /// Its address.
     pub peer: SocketAddr,
     trusted: bool,
+    /// Every request is answered with a redirect to `https`.
+    pub(super) redirects: bool,
     timer: Timer,
     /// While bytes wait for the client: the last look at how much of what was sent it has taken.
     pub(super) look: Option<Look>,
@@ -56,7 +59,6 @@ impl Client {
     pub fn new(worker: &Worker, transport: Transport, peer: SocketAddr) -> Client {
         let peer = SocketAddr::new(peer.ip().to_canonical(), peer.port());
         Client {
-            transport,
             inbox: Inbox::default(),
             peer,
             trusted: worker
@@ -66,9 +68,12 @@ impl Client {
                 .trusted_proxies
                 .iter()
                 .any(|net| net.contains(&peer.ip())),
+            redirects: false,
             timer: worker.timers.timer(),
             look: None,
-            fresh_since: Some(worker.clock.now()),
+            // With TLS, the handshake has been made.
+            fresh_since: transport.tls().is_none().then(|| worker.clock.now()),
+            transport,
         }
     }
 
@@ -117,12 +122,13 @@ impl Client {
     }
 
     /// What this hop adds to the heads it forwards.
-    pub(super) fn hop<'a>(&self, worker: &Worker, request_id: &'a [u8]) -> Hop<'a> {
+    pub(super) fn hop<'a>(&'a self, worker: &Worker, request_id: &'a [u8]) -> Hop<'a> {
         let config = &worker.shared.config;
         Hop {
             client: self.peer.ip(),
             trusted: self.trusted,
-            scheme: "http",
+            scheme: if self.transport.tls().is_some() { "https" } else { "http" },
+            client_subject: self.transport.tls().and_then(Session::subject),
             request_id,
             forwarded: config.forwarding.forwarded,
             allow_underscores: config.message.allow_underscores,
@@ -154,6 +160,23 @@ impl Client {
         };
         outbox.release(&worker.pool);
         sent
+    }
+
+    /// Announces the end of a connection whose last response is complete, where that needs words.
+    pub(super) async fn part(&mut self, worker: &Worker) {
+        let at = worker.clock.now().after(worker.shared.config.timeouts.write);
+        let mut said = self.transport.goodbye();
+        while !said {
+            let deadline = Deadline { at, phase: Phase::Write };
+            let writable = poll_fn(|cx| match self.transport.poll_writable(cx) {
+                Poll::Ready(()) => Poll::Ready(true),
+                Poll::Pending => self.poll_deadline(worker, Some(deadline), cx).map(|_| false),
+            });
+            if !writable.await {
+                return;
+            }
+            said = self.transport.goodbye();
+        }
     }
 
     /// Ends our side, then throws away what still comes, so that the client can read its response: closing

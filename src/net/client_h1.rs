@@ -27,8 +27,10 @@ use super::client::Client;
 use super::exchange::{ClientFate, Driver};
 use super::facts::{Facts, Line};
 use super::fault;
+use super::listener::Service;
 use super::record;
 use super::shared::{Admission, Lifecycle};
+use super::tls::handshake;
 use super::transaction::Transaction;
 use super::transport::Transport;
 use super::worker::Worker;
@@ -42,19 +44,38 @@ enum Next {
     Closed,
 }
 
+/// Serves one connection with TLS to its end.
+pub async fn serve_tls(worker: Rc<Worker>, transport: Transport, peer: SocketAddr, admission: Admission) {
+    let accepted = worker.clock.now();
+    let Some(transport) = handshake::greet(&worker, transport, accepted).await else { return };
+    serve(worker, transport, peer, admission, Service::Tls).await;
+}
+
 /// Serves one connection to its end.
-pub async fn serve(worker: Rc<Worker>, transport: Transport, peer: SocketAddr, admission: Admission) {
+pub async fn serve(
+    worker: Rc<Worker>,
+    transport: Transport,
+    peer: SocketAddr,
+    admission: Admission,
+    service: Service,
+) {
     let worker = &*worker;
     let mut client = Client::new(worker, transport, peer);
+    client.redirects = service == Service::Redirect;
     loop {
         let fate = match client.next(worker).await {
-            Next::Closed => break,
+            Next::Closed => {
+                client.transport.goodbye();
+                break;
+            }
             Next::Refused(failure, facts) => Box::pin(client.refuse(worker, failure, facts)).await,
             Next::Request(txn) => client.exchange(worker, txn).await,
         };
         match fate {
             ClientFate::KeepAlive => continue,
-            ClientFate::Close => {}
+            ClientFate::Close if client.transport.goodbye() => {}
+            ClientFate::Close => Box::pin(client.part(worker)).await,
+            ClientFate::Cut => {}
             ClientFate::Linger => client.linger(worker).await,
             ClientFate::Reset => client.transport.reset_on_close(),
         }
@@ -191,8 +212,17 @@ impl Client {
         let source = Source { bytes, fields: &fields };
         let id = worker.ids.borrow_mut().next_id();
         let hop = self.hop(worker, &id);
+        let authority = head.authority.of(bytes);
+        if self.transport.tls().is_some_and(|tls| !tls.serves(authority)) {
+            return Err(Failure::Misdirected);
+        }
         let mut forwarded = worker.pool.take_small();
-        forward::request(&head, source, hop, &mut forwarded);
+        if self.redirects {
+            let port = worker.shared.tls_port_of(authority).ok_or(Failure::Misdirected)?;
+            forward::location(&head, bytes, port, &mut forwarded);
+        } else {
+            forward::request(&head, source, hop, &mut forwarded);
+        }
         let now = worker.clock.now();
         let started = arrival.started.unwrap_or(now);
         worker.metrics.add(Counter::Requests, 1);
@@ -204,7 +234,7 @@ impl Client {
             forwarded,
             Facts::new(started, now),
         );
-        txn.splice_min = config.splice_min.unwrap_or(u64::MAX);
+        txn.splice_min = config.splice_min.filter(|_| self.transport.tls().is_none()).unwrap_or(u64::MAX);
         txn.answers_itself = forward::answers_itself(&head, source);
         if worker.journal.is_on() {
             let mut line = worker.transactions.line();
@@ -215,26 +245,44 @@ impl Client {
     }
 
     async fn exchange(&mut self, worker: &Worker, txn: Box<Transaction>) -> ClientFate {
+        if self.redirects {
+            return Box::pin(self.answer_redirect(worker, txn)).await;
+        }
         if txn.answers_itself {
             return Box::pin(self.answer_options(worker, txn)).await;
         }
         Driver { worker, client: self, txn }.run().await
     }
 
+    /// A redirect to the listener with TLS.
+    async fn answer_redirect(&mut self, worker: &Worker, mut txn: Box<Transaction>) -> ClientFate {
+        let keep_alive = txn.exchange.may_keep_alive();
+        worker.clock.with_http_date(|date| {
+            let at = Circumstances { keep_alive, ..circumstances(worker, txn.version, date) };
+            respond::redirect(&txn.head, at, txn.to_client.stage(&worker.pool));
+        });
+        self.answer(worker, txn, 308).await
+    }
+
     /// `OPTIONS` with `Max-Forwards: 0`.
     async fn answer_options(&mut self, worker: &Worker, mut txn: Box<Transaction>) -> ClientFate {
         let keep_alive = txn.exchange.may_keep_alive();
-        txn.facts.status = 204;
         worker.clock.with_http_date(|date| {
             let at = Circumstances { keep_alive, ..circumstances(worker, txn.version, date) };
             respond::options(at, txn.to_client.stage(&worker.pool));
         });
+        self.answer(worker, txn, 204).await
+    }
+
+    /// Sends a response of our own that is no failure.
+    async fn answer(&mut self, worker: &Worker, mut txn: Box<Transaction>, status: u16) -> ClientFate {
+        txn.facts.status = status;
         let fate = match self.flush(worker, std::mem::take(&mut txn.to_client)).await {
             Err(failure) => {
                 txn.facts.failure = Some(failure);
-                ClientFate::Close
+                ClientFate::Cut
             }
-            Ok(()) if keep_alive => ClientFate::KeepAlive,
+            Ok(()) if txn.exchange.may_keep_alive() => ClientFate::KeepAlive,
             Ok(()) => ClientFate::Linger,
         };
         record::conclude(worker, self.peer, txn);
@@ -248,7 +296,7 @@ impl Client {
         facts.failure = Some(failure);
         facts.status = failure.status(worker.shared.config.timeout_status);
         let fate = if failure == Failure::ClientGone {
-            ClientFate::Close
+            ClientFate::Cut
         } else {
             let mut out = Outbox::default();
             worker.clock.with_http_date(|date| {
@@ -258,7 +306,7 @@ impl Client {
             });
             match self.flush(worker, out).await {
                 Ok(()) => ClientFate::Linger,
-                Err(_) => ClientFate::Close,
+                Err(_) => ClientFate::Cut,
             }
         };
         record::record(worker, self.peer, line.as_ref(), &facts);

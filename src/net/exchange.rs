@@ -5,6 +5,7 @@
 
 use std::future::poll_fn;
 use std::rc::Rc;
+use std::sync::Arc;
 use std::task::{Context, Poll};
 
 use crate::h1::Method;
@@ -23,7 +24,9 @@ use super::connect::{self, Begun};
 use super::inbox::Filled;
 use super::record;
 use super::shared::Lifecycle;
+use super::tls::handshake;
 use super::transaction::Transaction;
+use super::transport::Transport;
 use super::tunnel;
 use super::upstream::Upstream;
 use super::worker::Worker;
@@ -33,8 +36,10 @@ use super::worker::Worker;
 pub enum ClientFate {
     /// It awaits the next request.
     KeepAlive,
-    /// It is closed.
+    /// It is closed, with a goodbye where the protocol has one.
     Close,
+    /// It is closed without a word: its response was cut, or it is gone.
+    Cut,
     /// It is closed once the client has had the time to read: it may still be sending.
     Linger,
     /// It is reset: closing would make a cut response look complete.
@@ -73,6 +78,9 @@ impl Driver<'_> {
         self.txn.exchange.check_declared_length()?;
         let mut upstream = self.acquire(true).await?;
         loop {
+            if upstream.transport.tls().is_some() {
+                self.txn.splice_min = u64::MAX;
+            }
             match self.relay(&mut upstream).await {
                 Ok(Progress::Underway) => return Ok(self.complete(upstream)),
                 Ok(Progress::Switched) => return Ok(Box::pin(self.tunnel(upstream)).await),
@@ -220,12 +228,42 @@ impl Driver<'_> {
                 transport
             }
         };
+        let transport = match &endpoint.server_name {
+            Some(name) => Box::pin(self.secure(index, name, transport)).await?,
+            None => transport,
+        };
         let now = self.worker.clock.now();
         self.worker.metrics.add(Counter::UpstreamConnects, 1);
         self.worker.upstreams.connected(index);
         self.txn.facts.connect = Some(now.since(began));
         self.txn.exchange.connected(now);
         Ok(Upstream::new(transport, index, endpoints, now))
+    }
+
+    /// Our TLS handshake with the endpoint `name`, under the deadline of the connection.
+    async fn secure(&mut self, index: usize, name: &str, transport: Transport) -> Result<Transport, Failure> {
+        let config = self.worker.upstream_tls.as_ref().ok_or(Failure::TlsProtocol)?;
+        let mut handshake = handshake::connect(Arc::clone(config), name, transport);
+        loop {
+            self.watch_client()?;
+            let greeted = poll_fn(|cx| {
+                if let Poll::Ready(greeted) = handshake.as_mut().poll(cx) {
+                    return Poll::Ready(Ok(Some(greeted)));
+                }
+                if self.poll_client(cx) {
+                    Poll::Ready(Ok(None))
+                } else {
+                    self.poll_deadline(cx).map_ok(|()| None)
+                }
+            })
+            .await?;
+            if let Some(greeted) = greeted {
+                return greeted.map_err(|error| {
+                    self.worker.upstreams.failed(index, &error, self.worker.clock.now());
+                    handshake::failure(&error)
+                });
+            }
+        }
     }
 
     /// Begins a connection. When descriptors have run out, idle ones make room, once.
@@ -277,7 +315,7 @@ impl Driver<'_> {
         if failure == Failure::ClientGone {
             self.txn.facts.status =
                 if self.txn.exchange.is_responding() { self.txn.facts.status } else { failure.status(0) };
-            return ClientFate::Close;
+            return ClientFate::Cut;
         }
         if self.txn.exchange.is_responding() {
             if failure.side() == Side::Upstream {
@@ -287,11 +325,11 @@ impl Driver<'_> {
             // client that does not read keep its share of kernel memory.
             let reset =
                 self.txn.outgoing == Outgoing::UntilClose || failure == Failure::Timeout(Phase::Write);
-            return if reset { ClientFate::Reset } else { ClientFate::Close };
+            return if reset { ClientFate::Reset } else { ClientFate::Cut };
         }
         let keep_alive = self.respond(failure);
         match self.flush_client().await {
-            Err(_) => ClientFate::Close,
+            Err(_) => ClientFate::Cut,
             Ok(()) if keep_alive => ClientFate::KeepAlive,
             Ok(()) => ClientFate::Linger,
         }

@@ -59,6 +59,17 @@ fn socket(address: SocketAddr, share: bool) -> io::Result<Socket> {
     Ok(socket)
 }
 
+/// What clients of a listener get.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Service {
+    /// The proxy, in the clear.
+    Plain,
+    /// The proxy, behind a TLS handshake.
+    Tls,
+    /// A redirect to the first listener with TLS, whatever they ask.
+    Redirect,
+}
+
 /// What one accept(2) came to.
 enum Accepted {
     Connection(TcpStream, SocketAddr),
@@ -83,7 +94,7 @@ enum Batch {
 }
 
 /// Accepts until the process drains; then takes what is queued, so that no client who was let in is reset.
-pub async fn accept(worker: Hold, listener: TcpListener) {
+pub async fn accept(worker: Hold, listener: TcpListener, service: Service) {
     let Ok(polled) = listener.try_clone().and_then(monoio::net::TcpListener::from_std) else {
         tracing::error!("cannot watch a listener; the process has no descriptor left");
         return;
@@ -91,7 +102,7 @@ pub async fn accept(worker: Hold, listener: TcpListener) {
     let mut quiet_until = Timestamp(0);
     loop {
         let running = wait_for_clients(&worker, &polled).await;
-        match accept_batch(&worker, &listener) {
+        match accept_batch(&worker, &listener, service) {
             Batch::Empty if !running => {
                 // Closing would not be enough: the ring's poll holds the socket, and with it the port, until the
                 // kernel has torn the ring down, some time after the process has gone.
@@ -136,16 +147,25 @@ async fn wait_for_clients(worker: &Worker, listener: &monoio::net::TcpListener) 
     .await
 }
 
-fn accept_batch(worker: &Rc<Worker>, listener: &TcpListener) -> Batch {
+fn accept_batch(worker: &Rc<Worker>, listener: &TcpListener, service: Service) -> Batch {
     for _ in 0..limits::ACCEPT_BATCH_MAX {
         let Some(admission) = worker.shared.admit() else { return Batch::Full };
         match accept_one(listener) {
-            Accepted::Connection(stream, peer) => match Transport::tcp(stream) {
-                Ok(transport) => {
-                    worker.spawn_connection(client_h1::serve(Rc::clone(worker), transport, peer, admission))
+            Accepted::Connection(stream, peer) => {
+                match Transport::tcp(stream) {
+                    Ok(transport) if service == Service::Tls => worker.spawn_connection(
+                        client_h1::serve_tls(Rc::clone(worker), transport, peer, admission),
+                    ),
+                    Ok(transport) => worker.spawn_connection(client_h1::serve(
+                        Rc::clone(worker),
+                        transport,
+                        peer,
+                        admission,
+                        service,
+                    )),
+                    Err(error) => return Batch::Starved(error),
                 }
-                Err(error) => return Batch::Starved(error),
-            },
+            }
             Accepted::Gone => {}
             Accepted::Empty => return Batch::Empty,
             Accepted::Starved(error) => return Batch::Starved(error),

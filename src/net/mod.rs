@@ -4,7 +4,7 @@
 //!  listener ─▶ client_h1 ─▶ exchange ─▶ upstream (pool, connect)
 //!                 │            │  └────▶ tunnel (after 101)
 //!                 └── head     └── relay
-//!  below all of them: worker (what a thread owns), timer, transport (ring polls + direct calls), buffers
+//!  below all of them: worker (what a thread owns), timer, transport (ring polls + direct calls), tls, buffers
 //! ```
 //! Decisions come from [`crate::proxy`] and [`crate::h1`]; these rooms move bytes and wait.
 
@@ -27,6 +27,7 @@ pub mod shared;
 pub mod splice;
 pub mod thread;
 pub mod timer;
+pub mod tls;
 pub mod transaction;
 pub mod transport;
 pub mod tunnel;

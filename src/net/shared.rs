@@ -4,10 +4,14 @@ use std::sync::atomic::{AtomicU8, AtomicUsize, Ordering};
 use std::time::Instant;
 
 use arc_swap::ArcSwap;
+use rustls::ClientConfig;
 
 use crate::config::Config;
 use crate::limits;
 use crate::proxy::endpoint::Endpoints;
+
+use super::tls::ServerTls;
+use super::tls::certificates::host_of;
 
 /// Where the process stands.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -53,6 +57,12 @@ pub struct Shared {
     pub config: Config,
     /// Where requests go now; swapped in whole.
     pub endpoints: ArcSwap<Endpoints>,
+    /// What listeners with TLS speak now; `None` where there are none.
+    pub tls: Option<ArcSwap<ServerTls>>,
+    /// How origins are spoken to with TLS; `None` where none is. Workers copy it: sessions are their own.
+    pub upstream_tls: Option<ClientConfig>,
+    /// Where the first listener with TLS listens.
+    pub https_port: u16,
     /// The start of every worker's clock.
     pub epoch: Instant,
     connections: AtomicUsize,
@@ -68,11 +78,22 @@ impl Shared {
         Shared {
             config,
             endpoints: ArcSwap::from_pointee(endpoints),
+            tls: None,
+            upstream_tls: None,
+            https_port: 443,
             epoch,
             connections: AtomicUsize::new(0),
             budget,
             lifecycle: AtomicU8::new(0),
         }
+    }
+
+    /// The port where `authority` is served with TLS; `None` when no certificate is for it.
+    #[must_use]
+    pub fn tls_port_of(&self, authority: &[u8]) -> Option<u16> {
+        let host = host_of(authority);
+        let known = self.tls.as_ref().is_some_and(|tls| tls.load().certificates.know(host));
+        known.then_some(self.https_port)
     }
 
     /// Where the process stands.

@@ -14,7 +14,7 @@ use rustix::io::Errno;
 use crate::limits;
 use crate::telemetry::metrics::Shard;
 
-use super::listener;
+use super::listener::{self, Service};
 use super::log_sink::LogSink;
 use super::shared::{Lifecycle, Shared};
 use super::worker::Worker;
@@ -26,8 +26,8 @@ pub struct Setup {
     pub index: usize,
     /// The core to pin to, if any.
     pub core: Option<core_affinity::CoreId>,
-    /// This worker's listening sockets, bound and listening.
-    pub listeners: Vec<OwnedFd>,
+    /// This worker's listening sockets, bound and listening, and what their clients get.
+    pub listeners: Vec<(Service, OwnedFd)>,
     /// An eventfd: written to when [`Shared::lifecycle`] has moved on.
     pub doorbell: OwnedFd,
     /// The process.
@@ -94,8 +94,8 @@ async fn serve(setup: Setup) -> io::Result<()> {
     monoio::spawn(
         async move { flusher.journal.flush_each_turn(&flusher.clock, flusher.timers.timer()).await },
     );
-    for listener in setup.listeners {
-        monoio::spawn(listener::accept(worker.hold(), std::net::TcpListener::from(listener)));
+    for (service, listener) in setup.listeners {
+        monoio::spawn(listener::accept(worker.hold(), std::net::TcpListener::from(listener), service));
     }
     let drained = obey(&worker, setup.doorbell).await;
     worker.journal.close();

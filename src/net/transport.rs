@@ -30,7 +30,10 @@ use rustix::ioctl::{Getter, Opcode, ioctl};
 use rustix::net::{RecvFlags, SendAncillaryBuffer, SendFlags, Shutdown};
 use rustix::pipe::{SpliceFlags, splice};
 
+use crate::limits;
+
 use super::splice::Pipe;
+use super::tls::session::{Session, Wire};
 
 /// `TIOCOUTQ` of asm-generic/ioctls.h; the same on x86-64, AArch64 and RISC-V.
 const TIOCOUTQ: Opcode = 0x5411;
@@ -93,9 +96,11 @@ fn watch(socket: Rc<Socket>, direction: impl Fn(&Socket) -> &Cell<Readiness> + '
     })
 }
 
-/// A connection: TCP or Unix. Every read and write returns at once.
+/// A connection: TCP or Unix, in the clear or with TLS. Every read and write returns at once.
 pub struct Transport {
     socket: Rc<Socket>,
+    /// Encrypts what passes. Taken out while it works, so that its own reads and writes meet the bare socket.
+    tls: Option<Box<Session>>,
     rx: Watch,
     /// Made when a write first has to wait; most connections never do.
     tx: Option<Watch>,
@@ -127,12 +132,60 @@ impl Transport {
     fn new(stream: Stream) -> Transport {
         let socket =
             Rc::new(Socket { stream, rx: Cell::new(Readiness::Idle), tx: Cell::new(Readiness::Idle) });
-        Transport { rx: watch(Rc::clone(&socket), |s| &s.rx, true), socket, tx: None }
+        Transport { rx: watch(Rc::clone(&socket), |s| &s.rx, true), socket, tls: None, tx: None }
+    }
+
+    /// From now on, what passes is encrypted.
+    #[must_use]
+    pub fn secured(mut self, session: Session) -> Transport {
+        self.tls = Some(Box::new(session));
+        self
+    }
+
+    /// The session, if there is one.
+    #[must_use]
+    pub fn tls(&self) -> Option<&Session> {
+        self.tls.as_deref()
     }
 
     /// Waits until [`Transport::try_read`] has something to say: bytes, the end, or an error.
     pub fn poll_readable(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        if self.tls.is_some() && self.poll_tls(cx).is_ready() {
+            return Poll::Ready(());
+        }
         poll_direction(&self.socket.rx, &mut self.rx, cx)
+    }
+
+    /// Ready when the session has something to say. What it still has to send leaves meanwhile.
+    fn poll_tls(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        while self.tls.as_ref().is_some_and(|tls| tls.wants_write()) && self.poll_writable(cx).is_ready() {
+            if !matches!(self.with_tls(|tls, socket| tls.flush(socket)), Some(Ok(false))) {
+                break; // all is sent; or the socket is broken, and readable too
+            }
+            self.socket.tx.set(Readiness::Idle);
+        }
+        if self.tls.as_ref().is_some_and(|tls| tls.has_news()) { Poll::Ready(()) } else { Poll::Pending }
+    }
+
+    fn with_tls<T>(&mut self, work: impl FnOnce(&mut Session, &mut Transport) -> T) -> Option<T> {
+        let mut tls = self.tls.take()?;
+        let done = work(&mut tls, self);
+        self.tls = Some(tls);
+        Some(done)
+    }
+
+    /// Ready when a connection on which nobody should speak is spoken on, or ends. What TLS says by itself
+    /// (session tickets, key updates) does not count.
+    pub fn poll_disturbed(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        for _ in 0..limits::TLS_QUIET_READS_MAX {
+            if self.poll_readable(cx).is_pending() {
+                return Poll::Pending;
+            }
+            if !self.with_tls(|tls, socket| tls.is_quiet(socket)).unwrap_or(false) {
+                break;
+            }
+        }
+        Poll::Ready(())
     }
 
     /// Waits until [`Transport::try_write`] may make progress.
@@ -145,6 +198,7 @@ impl Transport {
     #[must_use]
     pub fn is_readable(&self) -> bool {
         matches!(self.socket.rx.get(), Readiness::Ready | Readiness::Failed)
+            || self.tls.as_ref().is_some_and(|tls| tls.has_news())
     }
 
     /// Forgets readiness: the next wait asks the ring again, and so lets every other task run first.
@@ -155,8 +209,11 @@ impl Transport {
     /// Reads what is there: `Ok(Some(0))` is the end of the stream, `Ok(None)` is "not now".
     ///
     /// # Errors
-    /// The connection is broken.
+    /// The connection is broken. With TLS, `UnexpectedEof` is an end that the peer did not announce.
     pub fn try_read(&mut self, buf: &mut [u8]) -> io::Result<Option<usize>> {
+        if self.tls.is_some() {
+            return self.with_tls(|tls, socket| tls.read(socket, buf)).unwrap_or(Ok(None));
+        }
         let state = &self.socket.rx;
         if state.get() == Readiness::Failed {
             return Err(io::Error::other("waiting for the socket failed"));
@@ -181,6 +238,9 @@ impl Transport {
     /// # Errors
     /// The connection is broken.
     pub fn try_write(&mut self, slices: &[IoSlice<'_>]) -> io::Result<usize> {
+        if self.tls.is_some() {
+            return self.with_tls(|tls, socket| tls.write(socket, slices)).unwrap_or(Ok(0));
+        }
         if self.socket.tx.get() == Readiness::Failed {
             return Err(io::Error::other("waiting for the socket failed"));
         }
@@ -211,6 +271,9 @@ impl Transport {
     /// # Errors
     /// The connection is broken, or its kind cannot be spliced (EINVAL).
     pub fn splice_in(&mut self, pipe: &mut Pipe, max: usize) -> io::Result<Option<usize>> {
+        if self.tls.is_some() {
+            return Err(io::ErrorKind::Unsupported.into());
+        }
         let state = &self.socket.rx;
         if state.get() == Readiness::Failed {
             return Err(io::Error::other("waiting for the socket failed"));
@@ -233,6 +296,9 @@ impl Transport {
     /// # Errors
     /// The connection is broken.
     pub fn splice_out(&mut self, pipe: &mut Pipe) -> io::Result<usize> {
+        if self.tls.is_some() {
+            return Err(io::ErrorKind::Unsupported.into());
+        }
         if self.socket.tx.get() == Readiness::Failed {
             return Err(io::Error::other("waiting for the socket failed"));
         }
@@ -253,8 +319,18 @@ impl Transport {
         Ok(moved)
     }
 
+    /// Announces the end of what we say, where that is done in so many words: close_notify. True when it is with
+    /// the kernel, or there is nothing to announce.
+    pub fn goodbye(&mut self) -> bool {
+        self.with_tls(|tls, socket| tls.close(socket, false)).unwrap_or(true)
+    }
+
     /// Tells the peer that no more bytes follow. Errors mean that it has gone, which the next read says too.
     pub fn shutdown_write(&mut self) {
+        if self.tls.is_some() {
+            self.with_tls(|tls, socket| tls.close(socket, true));
+            return;
+        }
         let _ = rustix::net::shutdown(&*self.socket, Shutdown::Write);
     }
 
@@ -282,6 +358,25 @@ impl Transport {
     /// Why the connection could not be made.
     pub fn connect_result(&self) -> io::Result<()> {
         rustix::net::sockopt::socket_error(&*self.socket)?.map_err(io::Error::from)
+    }
+}
+
+/// What a TLS session sees of its connection: while it works it is taken out, so these meet the bare socket.
+impl Wire for Transport {
+    fn try_read(&mut self, buf: &mut [u8]) -> io::Result<Option<usize>> {
+        Transport::try_read(self, buf)
+    }
+
+    fn try_write(&mut self, slices: &[IoSlice<'_>]) -> io::Result<usize> {
+        Transport::try_write(self, slices)
+    }
+
+    fn shutdown_write(&mut self) {
+        Transport::shutdown_write(self);
+    }
+
+    fn yield_read(&mut self) {
+        Transport::yield_read(self);
     }
 }
 

@@ -141,7 +141,8 @@ pub async fn run(
     to_client: Outbox,
     to_origin: Outbox,
 ) -> Ended {
-    let splices = worker.shared.config.splice_min.is_some();
+    let clear = client.transport.tls().is_none() && upstream.transport.tls().is_none();
+    let splices = clear && worker.shared.config.splice_min.is_some();
     let mut up = Way::new(to_origin, splices);
     let mut down = Way::new(to_client, splices);
     // What the client sent behind its request is the tunnel's first bytes.

@@ -16,7 +16,7 @@ use std::time::Duration;
 use crate::config::Pool;
 use crate::limits;
 use crate::proxy::balance::{RoundRobin, Tried};
-use crate::proxy::endpoint::{Address, Endpoints};
+use crate::proxy::endpoint::{Endpoint, Endpoints};
 use crate::time::Timestamp;
 
 use super::clock::Clock;
@@ -100,7 +100,7 @@ impl Upstreams {
         let mut state = self.state.borrow_mut();
         let idle = state.idle.get_mut(index)?;
         while let Some(mut upstream) = idle.pop_back() {
-            if upstream.idle_until > now && upstream.transport.poll_readable(cx).is_pending() {
+            if upstream.idle_until > now && upstream.transport.poll_disturbed(cx).is_pending() {
                 upstream.reused = true;
                 return Some(upstream);
             }
@@ -116,7 +116,7 @@ impl Upstreams {
         let current = Rc::ptr_eq(&upstream.endpoints, &state.endpoints);
         let State { idle, keeper: Some(keeper), .. } = &mut *state else { return };
         let Some(idle) = idle.get_mut(upstream.index).filter(|_| current) else { return };
-        let watched = upstream.transport.poll_readable(&mut Context::from_waker(keeper)).is_pending();
+        let watched = upstream.transport.poll_disturbed(&mut Context::from_waker(keeper)).is_pending();
         if watched && upstream.idle_until > now && pool.idle_max > 0 {
             if idle.len() >= pool.idle_max {
                 idle.pop_front();
@@ -165,7 +165,7 @@ impl Upstreams {
             let mut state = self.state.borrow_mut();
             state.keeper.get_or_insert_with(|| cx.waker().clone());
             for idle in &mut state.idle {
-                idle.retain_mut(|u| u.idle_until > now && u.transport.poll_readable(cx).is_pending());
+                idle.retain_mut(|u| u.idle_until > now && u.transport.poll_disturbed(cx).is_pending());
             }
             memory::give_back();
             timer.arm(now.after(SWEEP), cx);
@@ -188,7 +188,7 @@ impl State {
         let mut next = State::new(latest, first);
         next.keeper = self.keeper.take();
         for (index, endpoint) in next.endpoints.0.iter().enumerate() {
-            let Some(old) = self.position(&endpoint.address) else { continue };
+            let Some(old) = self.position(endpoint) else { continue };
             let (Some(from), Some(to)) = (self.idle.get_mut(old), next.idle.get_mut(index)) else { continue };
             for mut upstream in from.drain(..) {
                 upstream.index = index;
@@ -217,8 +217,8 @@ impl State {
         }
     }
 
-    fn position(&self, address: &Address) -> Option<usize> {
-        self.endpoints.0.iter().position(|endpoint| endpoint.address == *address)
+    fn position(&self, wanted: &Endpoint) -> Option<usize> {
+        self.endpoints.0.iter().position(|endpoint| endpoint == wanted)
     }
 }
 

@@ -12,6 +12,8 @@ use std::sync::Arc;
 use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
+use rustls::ClientConfig;
+
 use crate::h1::Fields;
 use crate::limits;
 use crate::proxy::ids::RequestIds;
@@ -23,6 +25,7 @@ use super::journal::Journal;
 use super::log_sink::LogSink;
 use super::shared::Shared;
 use super::timer::Timers;
+use super::tls;
 use super::transaction::TransactionPool;
 use super::upstream::Upstreams;
 
@@ -45,6 +48,8 @@ pub struct Worker {
     pub fields: RefCell<Fields>,
     /// Upstream connections.
     pub upstreams: Upstreams,
+    /// How origins are spoken to with TLS, with the sessions that this worker may resume.
+    pub upstream_tls: Option<Arc<ClientConfig>>,
     /// Counters.
     pub metrics: Arc<Shard>,
     /// Access log.
@@ -77,6 +82,7 @@ impl Worker {
             fields: RefCell::new(Fields::new()),
             upstreams: Upstreams::new(Arc::clone(&shared), index),
             journal: Journal::new(log, &shared.config, Arc::clone(&metrics)),
+            upstream_tls: shared.upstream_tls.as_ref().map(tls::of_worker),
             metrics,
             ids: RefCell::new(RequestIds::new(id_seed)),
             held: Cell::new(0),

@@ -29,6 +29,8 @@ pub struct Endpoint {
     pub address: Address,
     /// The address as text, made once.
     pub label: Box<str>,
+    /// The name its certificate has to be for, where it is spoken to with TLS.
+    pub server_name: Option<Box<str>>,
 }
 
 impl Endpoint {
@@ -36,7 +38,15 @@ impl Endpoint {
     #[must_use]
     pub fn new(address: Address) -> Endpoint {
         let label = address.to_string().into_boxed_str();
-        Endpoint { address, label }
+        Endpoint { address, label, server_name: None }
+    }
+
+    /// The endpoint of `host` at `address`, spoken to with TLS.
+    #[must_use]
+    pub fn secure(address: Address, host: &str) -> Endpoint {
+        let label = format!("https://{address}").into_boxed_str();
+        let name = host.strip_suffix('.').unwrap_or(host); // RFC 6066 §3: SNI has no trailing dot
+        Endpoint { address, label, server_name: Some(name.into()) }
     }
 }
 

@@ -24,6 +24,12 @@ pub enum Failure {
     ConnectRefused,
     /// No way to the endpoint (no route, network down, no such socket).
     Unreachable,
+    /// The endpoint's certificate is not one for its name, or not from an authority we trust.
+    TlsCertificate,
+    /// The TLS handshake with the endpoint failed.
+    TlsProtocol,
+    /// The request is for a name that this connection's certificate is not for.
+    Misdirected,
     /// No address is known for the upstream's name.
     NameUnresolved,
     /// We have no descriptor or port left to reach the endpoint with.
@@ -63,6 +69,7 @@ impl Failure {
             Failure::BadRequest(_)
             | Failure::BadRequestBody(_)
             | Failure::BodyTooLarge
+            | Failure::Misdirected
             | Failure::ClientGone => Side::Client,
             Failure::Timeout(phase) => match phase {
                 Phase::Handshake | Phase::Header | Phase::Body | Phase::Write | Phase::KeepAlive => {
@@ -73,6 +80,8 @@ impl Failure {
             },
             Failure::ConnectRefused
             | Failure::Unreachable
+            | Failure::TlsCertificate
+            | Failure::TlsProtocol
             | Failure::NameUnresolved
             | Failure::UpstreamClosed
             | Failure::BadResponse(_)
@@ -92,6 +101,7 @@ impl Failure {
             Failure::BadRequest(error) => error.status(),
             Failure::BadRequestBody(_) => 400,
             Failure::BodyTooLarge => 413,
+            Failure::Misdirected => 421,
             // Nobody reads it; the log borrows the number that nginx made customary.
             Failure::ClientGone => 499,
             Failure::Timeout(phase) => match phase {
@@ -105,6 +115,8 @@ impl Failure {
             },
             Failure::ConnectRefused
             | Failure::Unreachable
+            | Failure::TlsCertificate
+            | Failure::TlsProtocol
             | Failure::NameUnresolved
             | Failure::UpstreamClosed
             | Failure::BadResponse(_)
@@ -124,6 +136,7 @@ impl Failure {
             Failure::BadRequest(_)
             | Failure::BadRequestBody(_)
             | Failure::BodyTooLarge
+            | Failure::Misdirected
             | Failure::ClientGone => "http_request_error",
             Failure::Timeout(phase) => match phase {
                 Phase::Handshake | Phase::Header | Phase::Body | Phase::KeepAlive => "http_request_error",
@@ -135,6 +148,8 @@ impl Failure {
             },
             Failure::ConnectRefused => "connection_refused",
             Failure::Unreachable => "destination_ip_unroutable",
+            Failure::TlsCertificate => "tls_certificate_error",
+            Failure::TlsProtocol => "tls_protocol_error",
             Failure::NameUnresolved => "dns_error",
             Failure::Exhausted => "connection_limit_reached",
             Failure::UpstreamClosed | Failure::TunnelBroken => "connection_terminated",
@@ -163,6 +178,9 @@ impl Failure {
             Failure::Timeout(phase) => phase.name(),
             Failure::ConnectRefused => "refused",
             Failure::Unreachable => "unreachable",
+            Failure::TlsCertificate => "tls-certificate",
+            Failure::TlsProtocol => "tls-handshake",
+            Failure::Misdirected => "misdirected",
             Failure::NameUnresolved => "name-unresolved",
             Failure::Exhausted => "exhausted",
             Failure::UpstreamClosed => "closed-before-response",
@@ -209,6 +227,10 @@ impl Failure {
             Failure::ConnectRefused | Failure::Unreachable | Failure::NameUnresolved => {
                 "the upstream could not be reached"
             }
+            Failure::TlsCertificate | Failure::TlsProtocol => {
+                "no secure connection to the upstream could be made"
+            }
+            Failure::Misdirected => "this connection is not for the host that was asked for",
             Failure::UpstreamClosed => "the upstream closed the connection without a response",
             Failure::BadResponse(_)
             | Failure::BadResponseBody(_)

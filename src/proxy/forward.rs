@@ -23,6 +23,8 @@ pub struct Hop<'a> {
     pub trusted: bool,
     /// `http` or `https`.
     pub scheme: &'static str,
+    /// Subject of the client's certificate, which was verified.
+    pub client_subject: Option<&'a str>,
     /// The identifier used when the request brings none that is believed.
     pub request_id: &'a [u8],
     /// Also send RFC 7239 `Forwarded`.
@@ -70,7 +72,7 @@ pub fn request(head: &RequestHead, source: Source<'_>, hop: Hop<'_>, out: &mut V
         let value = field.value.of(source.bytes);
         let keep = match field.known {
             Known::Other => {
-                (hop.trusted || !claims_a_hop(name))
+                may_claim(name, hop)
                     && (hop.allow_underscores || !name.contains(&b'_'))
                     && !(nominates && source.connection_names(name))
             }
@@ -112,6 +114,37 @@ fn claims_a_hop(name: &[u8]) -> bool {
     const FAMILY: &[u8] = b"x-forwarded-";
     name.get(..FAMILY.len()).is_some_and(|start| start.eq_ignore_ascii_case(FAMILY))
         || name.eq_ignore_ascii_case(b"x-real-ip")
+}
+
+/// Whether the peer may send a field of this name, as far as fields that only a proxy should write go.
+fn may_claim(name: &[u8], hop: Hop<'_>) -> bool {
+    !claims_a_certificate(name) && (hop.trusted || !claims_a_hop(name))
+}
+
+/// Names that tell of a client's certificate: ours to write, whoever the peer is, and whatever an origin makes of `_`.
+fn claims_a_certificate(name: &[u8]) -> bool {
+    const FAMILY: &[u8] = b"x-client-cert";
+    let same = |(&a, b): (&u8, &u8)| a.to_ascii_lowercase() == *b || (a == b'_' && *b == b'-');
+    name.len() >= FAMILY.len() && name.iter().zip(FAMILY).all(same)
+}
+
+/// Appends the `Location` of a redirect to `https`: the same host and target.
+pub fn location(head: &RequestHead, bytes: &[u8], port: u16, out: &mut Vec<u8>) {
+    let authority = head.authority.of(bytes);
+    let bracket = authority.iter().rposition(|&b| b == b']');
+    let colon = authority.iter().rposition(|&b| b == b':').filter(|&at| bracket.is_none_or(|end| at > end));
+    out.extend_from_slice(b"https://");
+    out.extend_from_slice(authority.get(..colon.unwrap_or(authority.len())).unwrap_or_default());
+    if port != 443 {
+        print(out, format_args!(":{port}"));
+    }
+    match (head.path_prefix(bytes), head.path.of(bytes)) {
+        (b"*", _) | (_, b"*") => out.push(b'/'), // OPTIONS *: for the server as a whole
+        (prefix, path) => {
+            out.extend_from_slice(prefix);
+            out.extend_from_slice(path);
+        }
+    }
 }
 
 fn request_line(head: &RequestHead, source: Source<'_>, out: &mut Vec<u8>) {
@@ -220,6 +253,9 @@ fn forwarding(head: &RequestHead, source: Source<'_>, hop: Hop<'_>, out: &mut Ve
         line(out, b"X-Forwarded-Host", host);
     }
     line(out, b"X-Request-Id", request_id(source, hop));
+    if let Some(subject) = hop.client_subject {
+        line(out, b"X-Client-Cert-Subject", subject.as_bytes());
+    }
     if hop.forwarded {
         rfc7239(authority, source, hop, out);
     } else {

@@ -84,6 +84,15 @@ pub fn failure(failure: Failure, at: Circumstances<'_>, out: &mut Vec<u8>) {
     }
 }
 
+/// Appends a redirect to `location`, for good and with the same method (RFC 9110 §15.4.9). It has no body.
+pub fn redirect(location: &[u8], at: Circumstances<'_>, out: &mut Vec<u8>) {
+    status_line(308, out);
+    out.extend_from_slice(b"Location: ");
+    out.extend_from_slice(location);
+    out.extend_from_slice(b"\r\nContent-Length: 0\r\n");
+    finish_head(at, out);
+}
+
 /// Appends the answer to `OPTIONS` with `Max-Forwards: 0` (RFC 9110 §7.6.2).
 pub fn options(at: Circumstances<'_>, out: &mut Vec<u8>) {
     status_line(204, out);
@@ -118,12 +127,14 @@ fn finish_head(at: Circumstances<'_>, out: &mut Vec<u8>) {
 const fn reason(status: u16) -> &'static str {
     match status {
         204 => "No Content",
+        308 => "Permanent Redirect",
         400 => "Bad Request",
         404 => "Not Found",
         405 => "Method Not Allowed",
         408 => "Request Timeout",
         413 => "Content Too Large",
         414 => "URI Too Long",
+        421 => "Misdirected Request",
         431 => "Request Header Fields Too Large",
         500 => "Internal Server Error",
         501 => "Not Implemented",

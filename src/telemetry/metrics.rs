@@ -39,6 +39,10 @@ pub enum Counter {
     UpstreamConnectFailures,
     /// Requests sent on a connection that had served before.
     UpstreamReuses,
+    /// TLS handshakes with clients that ended well.
+    TlsHandshakes,
+    /// TLS handshakes with clients that failed, other than by timeout.
+    TlsHandshakeFailures,
     /// Requests sent again because a reused connection died before any byte of a response.
     Repeats,
     /// Deadlines that expired, by phase.
@@ -99,6 +103,8 @@ impl Counter {
         Counter::UpstreamConnects,
         Counter::UpstreamConnectFailures,
         Counter::UpstreamReuses,
+        Counter::TlsHandshakes,
+        Counter::TlsHandshakeFailures,
         Counter::Repeats,
         Counter::TimeoutsHandshake,
         Counter::TimeoutsHeader,
@@ -168,6 +174,8 @@ impl Counter {
             Counter::UpstreamConnects => "upstream_connects",
             Counter::UpstreamConnectFailures => "upstream_connect_failures",
             Counter::UpstreamReuses => "upstream_reuses",
+            Counter::TlsHandshakes => "tls_handshakes",
+            Counter::TlsHandshakeFailures => "tls_handshake_failures",
             Counter::Repeats => "repeats",
             Counter::TimeoutsHandshake => "timeouts_handshake",
             Counter::TimeoutsHeader => "timeouts_header",

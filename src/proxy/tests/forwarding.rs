@@ -10,6 +10,7 @@ use crate::proxy::flow::Outgoing;
 use crate::proxy::forward::{self, Hop, Reply, Source};
 
 const HOP: Hop<'static> = Hop {
+    client_subject: None,
     client: IpAddr::V4(Ipv4Addr::new(192, 0, 2, 7)),
     trusted: false,
     scheme: "http",

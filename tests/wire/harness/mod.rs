@@ -10,15 +10,17 @@ mod log;
 mod origin;
 mod peer;
 mod proxy;
+mod tls;
 
 use std::time::{Duration, Instant};
 
 pub use gate::{Gate, inbox};
 pub use head::Head;
 pub use log::Line;
-pub use origin::{Conn, Origin, dead_address, deaf_listener};
+pub use origin::{Conn, Origin, answering, dead_address, deaf_listener};
 pub use peer::{Chunk, End, Peer, Response};
 pub use proxy::{Proxy, run_to_exit};
+pub use tls::{Authority, Folder};
 
 /// How long any wait may take before the test fails: far more than a loaded machine needs.
 pub const PATIENCE: Duration = Duration::from_secs(10);

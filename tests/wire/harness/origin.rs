@@ -9,8 +9,11 @@ use std::sync::{Arc, Mutex};
 use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
+use rustls::ServerConfig;
+
 use super::head::Head;
 use super::peer::{Body, Leash, Peer};
+use super::tls::TlsStream;
 
 /// What the test may ask an origin.
 #[derive(Default)]
@@ -81,6 +84,11 @@ impl Conn {
         self.peer.close();
     }
 
+    /// Ends both directions without a word of TLS about it.
+    pub fn cut_now(self) {
+        self.peer.cut();
+    }
+
     /// Ends the connection with RST.
     pub fn reset(self) {
         self.peer.reset();
@@ -100,6 +108,16 @@ impl Origin {
         Origin::accept_with(addr, script, move || {
             let (stream, _) = listener.accept().expect("accept");
             Peer::from_tcp(stream)
+        })
+    }
+
+    /// An origin with TLS on a port of its own.
+    pub fn start_tls(config: Arc<ServerConfig>, script: impl Fn(Conn) + Send + Sync + 'static) -> Origin {
+        let listener = TcpListener::bind("127.0.0.1:0").expect("bind");
+        let addr = listener.local_addr().unwrap();
+        Origin::accept_with(addr, script, move || {
+            let (stream, _) = listener.accept().expect("accept");
+            Peer::from_tls(TlsStream::server(stream, &config))
         })
     }
 

@@ -6,13 +6,17 @@ use std::os::unix::net::UnixStream;
 use std::sync::{Arc, Weak};
 use std::time::{Duration, Instant};
 
+use rustls::ClientConfig;
+
 use super::PATIENCE;
 use super::head::{Head, split_field};
+use super::tls::{Handshake, TlsStream};
 
 /// The socket below a peer.
 enum Stream {
     Tcp(TcpStream),
     Unix(UnixStream),
+    Tls(Box<TlsStream>),
 }
 
 impl Stream {
@@ -20,6 +24,7 @@ impl Stream {
         match self {
             Stream::Tcp(s) => Write::write_all(&mut &*s, bytes),
             Stream::Unix(s) => Write::write_all(&mut &*s, bytes),
+            Stream::Tls(s) => s.write_all(bytes),
         }
     }
 
@@ -27,6 +32,7 @@ impl Stream {
         match self {
             Stream::Tcp(s) => s.set_read_timeout(Some(wait)).and_then(|()| Read::read(&mut &*s, scratch)),
             Stream::Unix(s) => s.set_read_timeout(Some(wait)).and_then(|()| Read::read(&mut &*s, scratch)),
+            Stream::Tls(s) => s.read(scratch, wait),
         }
     }
 
@@ -34,6 +40,7 @@ impl Stream {
         match self {
             Stream::Tcp(s) => s.set_write_timeout(Some(PATIENCE)).unwrap(),
             Stream::Unix(s) => s.set_write_timeout(Some(PATIENCE)).unwrap(),
+            Stream::Tls(s) => s.tcp.set_write_timeout(Some(PATIENCE)).unwrap(),
         }
     }
 
@@ -42,6 +49,10 @@ impl Stream {
         let _ = match self {
             Stream::Tcp(s) => s.shutdown(how),
             Stream::Unix(s) => s.shutdown(how),
+            Stream::Tls(s) => {
+                s.shutdown(how);
+                Ok(())
+            }
         };
     }
 }
@@ -65,6 +76,8 @@ pub enum End {
     Fin,
     /// By force: RST.
     Reset,
+    /// With TLS: FIN without close_notify.
+    Cut,
 }
 
 /// A body, and whether its framing said that it is all of it.
@@ -147,6 +160,37 @@ impl Peer {
         Peer::over(Stream::Unix(stream))
     }
 
+    /// Connects as a client with TLS.
+    #[track_caller]
+    pub fn connect_tls(addr: SocketAddr, config: &Arc<ClientConfig>, name: &str) -> Peer {
+        Peer::try_connect_tls(addr, config, name).expect("a handshake")
+    }
+
+    /// As [`Peer::connect_tls`], or why not.
+    pub fn try_connect_tls(addr: SocketAddr, config: &Arc<ClientConfig>, name: &str) -> io::Result<Peer> {
+        let tcp = TcpStream::connect_timeout(&addr, PATIENCE).expect("connect");
+        Ok(Peer::from_tls(TlsStream::client(tcp, config, name)?))
+    }
+
+    /// Takes over a TLS connection.
+    pub fn from_tls(stream: TlsStream) -> Peer {
+        Peer::over(Stream::Tls(Box::new(stream)))
+    }
+
+    /// What its TLS handshake came to.
+    #[track_caller]
+    pub fn handshake(&self) -> Handshake {
+        match &*self.stream {
+            Stream::Tls(stream) => stream.handshake(),
+            Stream::Tcp(_) | Stream::Unix(_) => panic!("no TLS"),
+        }
+    }
+
+    /// Ends both directions without a word of TLS about it.
+    pub fn cut(self) {
+        self.stream.shutdown(Shutdown::Both);
+    }
+
     fn over(stream: Stream) -> Peer {
         stream.set_write_timeout();
         Peer { stream: Arc::new(stream), buf: Vec::new(), end: None }
@@ -192,12 +236,18 @@ impl Peer {
     /// Ends both directions now. Merely dropped, the socket lives on for as long as a process that another test is
     /// just spawning has a copy of it.
     pub fn close(self) {
+        self.stream.shutdown(Shutdown::Write);
         self.stream.shutdown(Shutdown::Both);
     }
 
     /// Ends the connection with RST.
     pub fn reset(self) {
-        if let Stream::Tcp(s) = &*self.stream {
+        let tcp = match &*self.stream {
+            Stream::Tcp(s) => Some(s),
+            Stream::Tls(s) => Some(&s.tcp),
+            Stream::Unix(_) => None,
+        };
+        if let Some(s) = tcp {
             socket2::SockRef::from(s).set_linger(Some(Duration::ZERO)).unwrap();
         }
     }
@@ -216,6 +266,7 @@ impl Peer {
             Ok(n) => self.buf.extend_from_slice(&scratch[..n]),
             Err(e) if e.kind() == ErrorKind::WouldBlock => return None,
             Err(e) if e.kind() == ErrorKind::Interrupted => {}
+            Err(e) if e.kind() == ErrorKind::UnexpectedEof => self.end = Some(End::Cut),
             Err(_) => self.end = Some(End::Reset),
         }
         Some(self.end.is_none())

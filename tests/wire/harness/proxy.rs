@@ -61,7 +61,7 @@ pub fn run_to_exit(args: &[&str]) -> Output {
 /// A running proxy. Dropping it kills it.
 pub struct Proxy {
     child: Child,
-    /// Where it listens, in the order of `--listen`.
+    /// Where it listens: each `--listen` in order, then each `--tls-listen`, then each `--http-redirect`.
     pub addrs: Vec<SocketAddr>,
     stderr: Arc<Mutex<String>>,
     folder: PathBuf,
@@ -97,7 +97,8 @@ impl Proxy {
         args.extend(flags);
         let mut child = command(&args).stdout(Stdio::null()).spawn().expect("spawn");
         let stderr = collect(child.stderr.take().expect("piped"));
-        let listeners = 1 + flags.iter().filter(|flag| **flag == "--listen").count();
+        let listens = |flag: &&&str| matches!(**flag, "--listen" | "--tls-listen" | "--http-redirect");
+        let listeners = 1 + flags.iter().filter(listens).count();
         let mut proxy = Proxy { child, addrs: Vec::new(), stderr, folder };
         proxy.addrs = proxy.wait_for_listeners(listeners);
         proxy

@@ -1,0 +1,167 @@
+//! TLS on both sides: the flags, and what they amount to together.
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+
+use clap::builder::{PossibleValuesParser, TypedValueParser};
+use clap::{ArgAction, Args};
+use thiserror::Error;
+
+use super::listen::Listen;
+use super::number::switch;
+use crate::config::{ClientAuth, KeyPair, Tls, UpstreamTls};
+
+/// TLS towards clients and origins; `docs/tls.md` has the details.
+#[derive(Args, Debug)]
+#[command(next_help_heading = "TLS")]
+pub struct TlsArgs {
+    /// Address to accept clients on with TLS, as --listen. Without --listen there is no other. Repeatable, or
+    /// separated by commas. Default: none
+    #[arg(long, env = "RINGRESS_TLS_LISTEN", value_name = "ADDR", value_delimiter = ',')]
+    pub tls_listen: Vec<Listen>,
+
+    /// Certificate chain in PEM, the server's own first. Repeatable, or separated by commas; each goes with the
+    /// --key in the same place. A client is shown the one for the name it asks for, else the first. Read again on
+    /// SIGHUP and when the file changes. Default: none
+    #[arg(long, env = "RINGRESS_CERT", value_name = "FILE", value_delimiter = ',')]
+    pub cert: Vec<PathBuf>,
+
+    /// Private key in PEM, as many as --cert, in the same order. Default: none
+    #[arg(long, env = "RINGRESS_KEY", value_name = "FILE", value_delimiter = ',')]
+    pub key: Vec<PathBuf>,
+
+    /// Authorities in PEM that clients' certificates have to come from. The subject of a client's certificate is
+    /// sent to the origin as X-Client-Cert-Subject. Default: none, clients are not asked
+    #[arg(long, env = "RINGRESS_CLIENT_CA", value_name = "FILE")]
+    pub client_ca: Option<PathBuf>,
+
+    /// With --client-ca: whether a client without a certificate is let in
+    #[arg(
+        long, env = "RINGRESS_CLIENT_AUTH", value_name = "required|optional", default_value = "required",
+        value_parser = requirement(), hide_possible_values = true
+    )]
+    pub client_auth: Requirement,
+
+    /// Address where every request is answered with a redirect (308) to the same target on the first --tls-listen.
+    /// Repeatable, or separated by commas. Default: none
+    #[arg(long, env = "RINGRESS_HTTP_REDIRECT", value_name = "ADDR", value_delimiter = ',')]
+    pub http_redirect: Vec<Listen>,
+
+    /// Authorities in PEM that certificates of https:// upstreams have to come from. Default: those of this host
+    #[arg(long, env = "RINGRESS_UPSTREAM_CA", value_name = "FILE")]
+    pub upstream_ca: Option<PathBuf>,
+
+    /// Do not check the certificates of https:// upstreams: whoever is in between can read and change everything
+    #[arg(
+        long, env = "RINGRESS_UPSTREAM_INSECURE", value_name = "on|off", default_value = "off",
+        value_parser = switch(), action = ArgAction::Set, num_args = 0..=1, require_equals = true,
+        hide_possible_values = true, default_missing_value = "on"
+    )]
+    pub upstream_insecure: bool,
+
+    /// Certificate chain in PEM to show to https:// upstreams that ask for one. Default: none
+    #[arg(long, env = "RINGRESS_UPSTREAM_CERT", value_name = "FILE")]
+    pub upstream_cert: Option<PathBuf>,
+
+    /// Private key in PEM of --upstream-cert. Default: none
+    #[arg(long, env = "RINGRESS_UPSTREAM_KEY", value_name = "FILE")]
+    pub upstream_key: Option<PathBuf>,
+}
+
+/// Whether clients must have a certificate.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Requirement {
+    /// They must.
+    Required,
+    /// They may.
+    Optional,
+}
+
+fn requirement() -> impl TypedValueParser<Value = Requirement> {
+    PossibleValuesParser::new(["required", "optional"]).map(|word| match word.as_str() {
+        "optional" => Requirement::Optional,
+        _ => Requirement::Required,
+    })
+}
+
+/// The word that `--client-auth` accepts.
+#[must_use]
+pub(super) const fn requirement_word(auth: &ClientAuth) -> &'static str {
+    match auth {
+        ClientAuth::Off | ClientAuth::Required(_) => "required",
+        ClientAuth::Optional(_) => "optional",
+    }
+}
+
+/// Flags of TLS that do not fit together.
+#[derive(Clone, Debug, PartialEq, Eq, Error)]
+pub enum TlsError {
+    /// TLS without a certificate.
+    #[error("--tls-listen needs a certificate: give --cert FILE and --key FILE (PEM)")]
+    NoCertificate,
+    /// Certificates without a listener.
+    #[error(
+        "{0} is of no use without a listener with TLS: give --tls-listen ADDR, such as --tls-listen :443"
+    )]
+    NoListener(&'static str),
+    /// A certificate without its key, or the other way round.
+    #[error("{certs} --cert and {keys} --key: they go in pairs, in the same order")]
+    Pairs {
+        /// Certificates.
+        certs: usize,
+        /// Keys.
+        keys: usize,
+    },
+    /// One of `--upstream-cert` and `--upstream-key`.
+    #[error("--upstream-cert and --upstream-key go together: give both or none")]
+    UpstreamPair,
+    /// Roots for a check that is not made.
+    #[error(
+        "--upstream-insecure checks no certificate, so --upstream-ca would have no effect: drop one of them"
+    )]
+    InsecureWithCa,
+}
+
+/// What the flags amount to.
+///
+/// # Errors
+/// They do not fit together.
+pub fn settings(args: TlsArgs) -> Result<(Tls, UpstreamTls), TlsError> {
+    let flat =
+        |listen: Vec<Listen>| listen.into_iter().flat_map(|listen| listen.0).collect::<Vec<SocketAddr>>();
+    let (certs, keys) = (args.cert.len(), args.key.len());
+    let client_auth = match (args.client_ca, args.client_auth) {
+        (None, _) => ClientAuth::Off,
+        (Some(ca), Requirement::Required) => ClientAuth::Required(ca),
+        (Some(ca), Requirement::Optional) => ClientAuth::Optional(ca),
+    };
+    let tls = Tls {
+        listen: flat(args.tls_listen),
+        pairs: args.cert.into_iter().zip(args.key).map(|(cert, key)| KeyPair { cert, key }).collect(),
+        client_auth,
+        redirect: flat(args.http_redirect),
+    };
+    if certs != keys {
+        return Err(TlsError::Pairs { certs, keys });
+    }
+    check_listener(&tls)?;
+    if args.upstream_insecure && args.upstream_ca.is_some() {
+        return Err(TlsError::InsecureWithCa);
+    }
+    let identity = match (args.upstream_cert, args.upstream_key) {
+        (Some(cert), Some(key)) => Some(KeyPair { cert, key }),
+        (None, None) => None,
+        (Some(_), None) | (None, Some(_)) => return Err(TlsError::UpstreamPair),
+    };
+    Ok((tls, UpstreamTls { ca: args.upstream_ca, insecure: args.upstream_insecure, identity }))
+}
+
+fn check_listener(tls: &Tls) -> Result<(), TlsError> {
+    match (tls.listen.is_empty(), tls.pairs.is_empty()) {
+        (false, true) => Err(TlsError::NoCertificate),
+        (true, false) => Err(TlsError::NoListener("--cert")),
+        (true, true) if !tls.redirect.is_empty() => Err(TlsError::NoListener("--http-redirect")),
+        (true, true) if tls.client_auth != ClientAuth::Off => Err(TlsError::NoListener("--client-ca")),
+        (true, true) | (false, false) => Ok(()),
+    }
+}
