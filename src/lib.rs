@@ -12,6 +12,7 @@
 //! | [`time`] | timestamps, phases, the timeout table, the timer wheel | no |
 //! | [`h1`] | HTTP/1.1: heads, fields, framing, chunked coding, persistence | no |
 //! | [`proxy`] | policy: the exchange, forwarding, balancing, retry, error responses | no |
+//! | [`translate`] | HTTP/2 messages as HTTP/1.1 bytes, and back | no |
 //! | [`telemetry`] | access-log records to bytes, the metric table | no |
 //! | [`net`] | the data path: workers, transports, exchanges, tunnels | yes |
 //! | [`control`] | the process: server lifecycle, signals, DNS, log writer | yes |
@@ -30,3 +31,4 @@ pub mod net;
 pub mod proxy;
 pub mod telemetry;
 pub mod time;
+pub mod translate;

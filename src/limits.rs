@@ -184,6 +184,22 @@ impl Default for MessageLimits {
     }
 }
 
+/// Streams that a client of HTTP/2 may have open at once (SETTINGS_MAX_CONCURRENT_STREAMS).
+pub const H2_STREAMS_MAX: u32 = 100;
+/// Bytes of a request body that a client may send ahead on one stream.
+pub const H2_STREAM_WINDOW_BYTES: u32 = 64 * 1024;
+/// The same over all streams of a connection: what a connection that is not read can make us hold.
+pub const H2_CONNECTION_WINDOW_BYTES: u32 = 1024 * 1024;
+/// Bytes of a response that wait inside one stream for the client's window or socket.
+pub const H2_SEND_BUFFER_BYTES: usize = 64 * 1024;
+/// Streams reset by us that are remembered, for frames that are still on their way.
+pub const H2_OWN_RESETS_MAX: usize = 32;
+/// Streams that a client has opened and reset before they were looked at; beyond that it floods (CVE-2023-44487).
+pub const H2_PENDING_RESETS_MAX: usize = 20;
+/// Bytes of framing around one chunk: 16 digits and two line ends.
+pub const CHUNK_FRAME_BYTES_MAX: usize = 20;
+
+
 const _: () = assert!(TARGET_BYTES_MAX < HEAD_BYTES_MAX);
 const _: () = assert!(HEAD_BYTES_MAX <= SCRATCH_BYTES, "a whole head fits one read");
 const _: () = assert!(FIELDS_MAX <= FIELDS_CEILING);

@@ -15,15 +15,16 @@ const ARROWS: &[(&str, &[&str])] = &[
     ("config", &["limits", "time"]),
     ("flags", &["config", "limits", "time"]),
     ("proxy", &["h1", "time", "telemetry", "limits", "config"]),
-    ("net", &["proxy", "h1", "time", "telemetry", "limits", "config"]),
-    ("control", &["net", "proxy", "h1", "time", "telemetry", "limits", "config", "flags", "demo"]),
+    ("translate", &["proxy", "h1", "limits"]),
+    ("net", &["translate", "proxy", "h1", "time", "telemetry", "limits", "config"]),
+    ("control", &["translate", "net", "proxy", "h1", "time", "telemetry", "limits", "config", "flags", "demo"]),
     ("demo", &["proxy", "h1", "time", "telemetry", "limits", "config"]),
-    ("main", &["control", "net", "proxy", "h1", "time", "telemetry", "limits", "config", "flags", "demo"]),
-    ("lib", &["control", "net", "proxy", "h1", "time", "telemetry", "limits", "config", "flags", "demo"]),
+    ("main", &["translate", "control", "net", "proxy", "h1", "time", "telemetry", "limits", "config", "flags", "demo"]),
+    ("lib", &["translate", "control", "net", "proxy", "h1", "time", "telemetry", "limits", "config", "flags", "demo"]),
 ];
 
 /// Rooms that decide and never act: time and randomness are their arguments.
-const PURE: &[&str] = &["limits", "h1", "time", "telemetry", "config", "flags", "proxy"];
+const PURE: &[&str] = &["limits", "h1", "time", "telemetry", "config", "flags", "proxy", "translate"];
 
 /// What a pure room may not name, each with what it stands for.
 const IMPURE: &[(&str, &str)] = &[

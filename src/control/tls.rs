@@ -21,7 +21,7 @@ use rustls::{ClientConfig, RootCertStore, ServerConfig};
 use crate::config::{ClientAuth, Config, Tls, Upstream, UpstreamTls};
 use crate::limits;
 use crate::net::shared::Shared;
-use crate::net::tls::{Certificates, ServerTls, alpn};
+use crate::net::tls::{Certificates, ServerTls, alpn, alpn_http1};
 
 use super::certificates::{self, CertificateError};
 use super::unchecked::Unchecked;
@@ -206,7 +206,7 @@ pub fn upstream(config: &Config) -> Result<Option<ClientConfig>, CertificateErro
             builder.with_client_auth_cert(chain, key).map_err(setup)?
         }
     };
-    config.alpn_protocols = alpn();
+    config.alpn_protocols = alpn_http1();
     Ok(Some(config))
 }
 

@@ -2,6 +2,7 @@
 
 use std::future::poll_fn;
 use std::net::SocketAddr;
+use std::rc::Rc;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
@@ -16,7 +17,8 @@ use super::buffers::Outbox;
 use super::inbox::{Filled, Inbox};
 use super::shared::Lifecycle;
 use super::timer::Timer;
-use super::tls::Session;
+use super::tls::greeting::Greeting;
+use super::tls::session::Session;
 use super::transport::Transport;
 use super::worker::Worker;
 
@@ -32,6 +34,12 @@ pub struct Client {
     trusted: bool,
     /// Every request is answered with a redirect to `https`.
     pub(super) redirects: bool,
+    /// What its TLS handshake said, if there was one.
+    pub(super) greeting: Option<Rc<Greeting>>,
+    /// It has asked nothing yet.
+    pub(super) first: bool,
+    /// It is a stream of HTTP/2.
+    pub(super) http2: bool,
     timer: Timer,
     /// While bytes wait for the client: the last look at how much of what was sent it has taken.
     pub(super) look: Option<Look>,
@@ -69,6 +77,9 @@ impl Client {
                 .iter()
                 .any(|net| net.contains(&peer.ip())),
             redirects: false,
+            greeting: transport.tls().and_then(Session::greeting).cloned(),
+            first: true,
+            http2: false,
             timer: worker.timers.timer(),
             look: None,
             // With TLS, the handshake has been made.
@@ -127,8 +138,9 @@ impl Client {
         Hop {
             client: self.peer.ip(),
             trusted: self.trusted,
-            scheme: if self.transport.tls().is_some() { "https" } else { "http" },
-            client_subject: self.transport.tls().and_then(Session::subject),
+            scheme: if self.greeting.is_some() { "https" } else { "http" },
+            http2: self.http2,
+            client_subject: self.greeting.as_deref().and_then(Greeting::subject),
             request_id,
             forwarded: config.forwarding.forwarded,
             allow_underscores: config.message.allow_underscores,

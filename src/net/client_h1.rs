@@ -9,7 +9,6 @@
 //! ```
 
 use std::future::poll_fn;
-use std::net::SocketAddr;
 use std::rc::Rc;
 use std::task::{Context, Poll};
 
@@ -18,6 +17,7 @@ use crate::h1::{HeadError, HeadScan, RequestHead, Version};
 use crate::proxy::error::Failure;
 use crate::proxy::exchange::{Deadline, Exchange, Request};
 use crate::proxy::forward::{self, Source};
+use crate::proxy::grpc;
 use crate::proxy::respond::{self, Circumstances};
 use crate::telemetry::metrics::Counter;
 use crate::time::{Phase, Timestamp};
@@ -27,13 +27,15 @@ use super::client::Client;
 use super::exchange::{ClientFate, Driver};
 use super::facts::{Facts, Line};
 use super::fault;
-use super::listener::Service;
 use super::record;
-use super::shared::{Admission, Lifecycle};
-use super::tls::handshake;
+use super::shared::Lifecycle;
+use super::socket::Socket;
 use super::transaction::Transaction;
 use super::transport::Transport;
 use super::worker::Worker;
+
+/// What a client of HTTP/2 says first, as a parser of HTTP/1.1 sees it (RFC 9113 §3.4).
+const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\n";
 
 /// What an idle connection came to.
 enum Next {
@@ -42,32 +44,31 @@ enum Next {
     Refused(Failure, Facts),
     /// Nothing was asked.
     Closed,
+    /// It is HTTP/2, by prior knowledge (RFC 9113 §3.3).
+    Http2,
 }
 
-/// Serves one connection with TLS to its end.
-pub async fn serve_tls(worker: Rc<Worker>, transport: Transport, peer: SocketAddr, admission: Admission) {
-    let accepted = worker.clock.now();
-    let Some(transport) = handshake::greet(&worker, transport, accepted).await else { return };
-    serve(worker, transport, peer, admission, Service::Tls).await;
+/// What a connection came to.
+#[derive(Debug)]
+pub enum Ended {
+    /// It is closed.
+    Closed,
+    /// It speaks HTTP/2, as its first bytes say.
+    Http2(Socket, Vec<u8>),
 }
 
-/// Serves one connection to its end.
-pub async fn serve(
-    worker: Rc<Worker>,
-    transport: Transport,
-    peer: SocketAddr,
-    admission: Admission,
-    service: Service,
-) {
-    let worker = &*worker;
-    let mut client = Client::new(worker, transport, peer);
-    client.redirects = service == Service::Redirect;
+/// Serves one connection to its end, or for as long as it speaks HTTP/1.1.
+pub async fn serve(worker: &Worker, mut client: Client) -> Ended {
     loop {
         let fate = match client.next(worker).await {
             Next::Closed => {
                 client.transport.goodbye();
                 break;
             }
+            Next::Http2 => match client.transport {
+                Transport::Socket(socket) => return Ended::Http2(socket, client.inbox.bytes().to_vec()),
+                Transport::Stream(_) => break,
+            },
             Next::Refused(failure, facts) => Box::pin(client.refuse(worker, failure, facts)).await,
             Next::Request(txn) => client.exchange(worker, txn).await,
         };
@@ -82,7 +83,18 @@ pub async fn serve(
         break;
     }
     client.inbox.consume(usize::MAX, &worker.pool);
-    drop(admission);
+    Ended::Closed
+}
+
+/// Serves one stream of an HTTP/2 connection: one request.
+pub async fn serve_stream(worker: Rc<Worker>, mut client: Client) {
+    let worker = &*worker;
+    match client.next(worker).await {
+        Next::Closed | Next::Http2 => {}
+        Next::Refused(failure, facts) => drop(Box::pin(client.refuse(worker, failure, facts)).await),
+        Next::Request(txn) => drop(client.exchange(worker, txn).await),
+    }
+    client.inbox.consume(usize::MAX, &worker.pool);
 }
 
 /// A head on its way.
@@ -102,7 +114,10 @@ impl Client {
         let mut received = self.understand_inbox(worker, &mut arrival);
         let failure = loop {
             match received {
-                Ok(Some(txn)) => return Next::Request(txn),
+                Ok(Some(txn)) => {
+                    self.first = false;
+                    return Next::Request(txn);
+                }
                 Ok(None) => {}
                 Err(failure) => break failure,
             }
@@ -111,6 +126,9 @@ impl Client {
             }
             received = self.receive(worker, &mut arrival);
         };
+        if std::mem::take(&mut self.first) && self.inbox.bytes().starts_with(PREFACE) {
+            return Next::Http2;
+        }
         match arrival.started {
             Some(started) => Next::Refused(failure, Facts::new(started, worker.clock.now())),
             None => Next::Closed,
@@ -213,7 +231,7 @@ impl Client {
         let id = worker.ids.borrow_mut().next_id();
         let hop = self.hop(worker, &id);
         let authority = head.authority.of(bytes);
-        if self.transport.tls().is_some_and(|tls| !tls.serves(authority)) {
+        if self.greeting.as_ref().is_some_and(|greeting| !greeting.serves(authority)) {
             return Err(Failure::Misdirected);
         }
         let mut forwarded = worker.pool.take_small();
@@ -234,7 +252,10 @@ impl Client {
             forwarded,
             Facts::new(started, now),
         );
-        txn.splice_min = config.splice_min.filter(|_| self.transport.tls().is_none()).unwrap_or(u64::MAX);
+        txn.splice_min = config.splice_min.filter(|_| self.transport.splices()).unwrap_or(u64::MAX);
+        if let Some(timeout) = self.http2.then(|| grpc::timeout(source)).flatten() {
+            txn.exchange.expire(timeout);
+        }
         txn.answers_itself = forward::answers_itself(&head, source);
         if worker.journal.is_on() {
             let mut line = worker.transactions.line();
@@ -331,6 +352,7 @@ fn circumstances<'a>(worker: &Worker, version: Version, date: &'a [u8]) -> Circu
         version,
         head_only: false,
         json: false,
+        grpc: false,
         keep_alive: false,
         timeout_status: worker.shared.config.timeout_status,
         date,

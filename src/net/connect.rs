@@ -11,15 +11,15 @@ use crate::proxy::endpoint::Address;
 use crate::proxy::error::Failure;
 use crate::time::Phase;
 
-use super::transport::Transport;
+use super::socket::Socket;
 
 /// A connection that stands, or is on its way.
 #[derive(Debug)]
 pub enum Begun {
     /// It stands.
-    Connected(Transport),
-    /// Wait until it is writable, then ask [`Transport::connect_result`].
-    Pending(Transport),
+    Connected(Socket),
+    /// Wait until it is writable, then ask [`Socket::connect_result`].
+    Pending(Socket),
 }
 
 /// Begins to connect to `address`.
@@ -35,12 +35,12 @@ pub fn begin(address: &Address) -> io::Result<Begun> {
             // No byte of a stream may wait for another one (promise 1).
             sockopt::set_tcp_nodelay(&fd, true)?;
             let begun = connect(&fd, to);
-            (Transport::tcp(TcpStream::from(fd))?, begun)
+            (Socket::tcp(TcpStream::from(fd))?, begun)
         }
         Address::Unix(path) => {
             let fd = socket_with(AddressFamily::UNIX, SocketType::STREAM, flags, None)?;
             let begun = connect(&fd, &SocketAddrUnix::new(path.as_path())?);
-            (Transport::unix(UnixStream::from(fd))?, begun)
+            (Socket::unix(UnixStream::from(fd))?, begun)
         }
     };
     match begun {

@@ -14,6 +14,7 @@ use crate::proxy::balance::Tried;
 use crate::proxy::endpoint::{Address, Endpoints};
 use crate::proxy::error::{Failure, Side};
 use crate::proxy::flow::Outgoing;
+use crate::proxy::grpc;
 use crate::proxy::respond::{self, Circumstances};
 use crate::telemetry::metrics::Counter;
 use crate::time::{Phase, Timestamp};
@@ -24,9 +25,9 @@ use super::connect::{self, Begun};
 use super::inbox::Filled;
 use super::record;
 use super::shared::Lifecycle;
+use super::socket::Socket;
 use super::tls::handshake;
 use super::transaction::Transaction;
-use super::transport::Transport;
 use super::tunnel;
 use super::upstream::Upstream;
 use super::worker::Worker;
@@ -78,7 +79,7 @@ impl Driver<'_> {
         self.txn.exchange.check_declared_length()?;
         let mut upstream = self.acquire(true).await?;
         loop {
-            if upstream.transport.tls().is_some() {
+            if !upstream.transport.splices() {
                 self.txn.splice_min = u64::MAX;
             }
             match self.relay(&mut upstream).await {
@@ -237,13 +238,13 @@ impl Driver<'_> {
         self.worker.upstreams.connected(index);
         self.txn.facts.connect = Some(now.since(began));
         self.txn.exchange.connected(now);
-        Ok(Upstream::new(transport, index, endpoints, now))
+        Ok(Upstream::new(transport.into(), index, endpoints, now))
     }
 
     /// Our TLS handshake with the endpoint `name`, under the deadline of the connection.
-    async fn secure(&mut self, index: usize, name: &str, transport: Transport) -> Result<Transport, Failure> {
+    async fn secure(&mut self, index: usize, name: &str, socket: Socket) -> Result<Socket, Failure> {
         let config = self.worker.upstream_tls.as_ref().ok_or(Failure::TlsProtocol)?;
-        let mut handshake = handshake::connect(Arc::clone(config), name, transport);
+        let mut handshake = handshake::connect(Arc::clone(config), name, socket);
         loop {
             self.watch_client()?;
             let greeted = poll_fn(|cx| {
@@ -343,12 +344,17 @@ impl Driver<'_> {
             && self.worker.shared.lifecycle() == Lifecycle::Running;
         self.txn.facts.status = failure.status(config.timeout_status);
         let json = respond::head_accepts_json(&self.txn.head);
+        let grpc = self.client.http2 && grpc::head_is_call(&self.txn.head);
+        if grpc {
+            self.txn.facts.status = 200;
+        }
         let out = self.txn.to_client.stage(&self.worker.pool);
         self.worker.clock.with_http_date(|date| {
             let at = Circumstances {
                 version: self.txn.version,
                 head_only: self.txn.method == Method::Head,
                 json,
+                grpc,
                 keep_alive,
                 timeout_status: config.timeout_status,
                 date,

@@ -43,7 +43,7 @@ impl Line {
     pub fn fill(&mut self, trusted_proxies: &[IpNet], head: &RequestHead, source: Source<'_>, hop: Hop<'_>) {
         let told = forward::client_behind(source, hop, trusted_proxies);
         self.client = told.map(|ip| SocketAddr::new(ip, 0));
-        self.protocol = head.version.as_str();
+        self.protocol = if hop.http2 { "HTTP/2.0" } else { head.version.as_str() };
         let bytes = source.bytes;
         let id = forward::request_id(source, hop);
         self.write([head.method_span.of(bytes), head.authority.of(bytes), head.target.of(bytes), id]);

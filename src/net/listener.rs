@@ -17,9 +17,8 @@ use crate::limits;
 use crate::telemetry::metrics::Counter;
 use crate::time::Timestamp;
 
-use super::client_h1;
+use super::accepted;
 use super::shared::Lifecycle;
-use super::transport::Transport;
 use super::worker::{Hold, Worker};
 
 /// Binds `workers` sockets to one address, so that the kernel spreads connections over them. Returns the
@@ -152,11 +151,11 @@ fn accept_batch(worker: &Rc<Worker>, listener: &TcpListener, service: Service) -
         let Some(admission) = worker.shared.admit() else { return Batch::Full };
         match accept_one(listener) {
             Accepted::Connection(stream, peer) => {
-                match Transport::tcp(stream) {
+                match super::socket::Socket::tcp(stream) {
                     Ok(transport) if service == Service::Tls => worker.spawn_connection(
-                        client_h1::serve_tls(Rc::clone(worker), transport, peer, admission),
+                        accepted::serve_tls(Rc::clone(worker), transport, peer, admission),
                     ),
-                    Ok(transport) => worker.spawn_connection(client_h1::serve(
+                    Ok(transport) => worker.spawn_connection(accepted::serve(
                         Rc::clone(worker),
                         transport,
                         peer,

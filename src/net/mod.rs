@@ -8,14 +8,17 @@
 //! ```
 //! Decisions come from [`crate::proxy`] and [`crate::h1`]; these rooms move bytes and wait.
 
+pub mod accepted;
 pub mod buffers;
 pub mod client;
 pub mod client_h1;
+pub mod client_h2;
 pub mod clock;
 pub mod connect;
 pub mod exchange;
 pub mod facts;
 pub mod fault;
+pub mod h2;
 pub mod inbox;
 pub mod journal;
 pub mod listener;
@@ -24,6 +27,7 @@ pub mod memory;
 pub mod record;
 pub mod relay;
 pub mod shared;
+pub mod socket;
 pub mod splice;
 pub mod thread;
 pub mod timer;

@@ -1,355 +1,195 @@
-//! A connection as the data path sees it: readiness from the ring, bytes by direct non-blocking calls.
+//! What an exchange reads from and writes to: a socket, or one stream of an HTTP/2 connection that looks like one.
 //!
-//! ```text
-//!            poll_*()                      completion of the ring poll
-//!   Idle ─────────────▶ Armed (in the ring) ─────────────────────────▶ Ready
-//!    ▲                                                                   │
-//!    └──────────── try_*() moved fewer bytes than asked, or none ────────┘
-//! ```
-//! Measured (DESIGN §4): a ring `recv` per connection and "ring poll, then `recv(2)` into one scratch buffer"
-//! cost the same per request; so an idle connection holds no buffer. A poll may be left armed across message
-//! boundaries: the one that notices a client going away is the one that awaits its next request. Nothing is
-//! lost when a wait is dropped, because no byte moves before [`Transport::try_read`].
+//! Every read and write returns at once, and every wait may be dropped: see [`super::socket`].
 
-use std::cell::Cell;
-use std::convert::Infallible;
-use std::future::Future;
-use std::future::poll_fn;
 use std::io::{self, IoSlice};
-use std::net::TcpStream as StdTcpStream;
-use std::os::fd::{AsFd, AsRawFd, BorrowedFd};
-use std::os::unix::net::UnixStream as StdUnixStream;
-use std::pin::Pin;
-use std::rc::Rc;
 use std::task::{Context, Poll};
-use std::time::Duration;
 
-use monoio::net::{TcpStream, UnixStream};
-use rustix::io::Errno;
-use rustix::ioctl::{Getter, Opcode, ioctl};
-use rustix::net::{RecvFlags, SendAncillaryBuffer, SendFlags, Shutdown};
-use rustix::pipe::{SpliceFlags, splice};
-
-use crate::limits;
-
+use super::socket::Socket;
 use super::splice::Pipe;
-use super::tls::session::{Session, Wire};
+use super::tls::session::Session;
 
-/// `TIOCOUTQ` of asm-generic/ioctls.h; the same on x86-64, AArch64 and RISC-V.
-const TIOCOUTQ: Opcode = 0x5411;
+/// One message exchange of a multiplexed connection, as the bytes that HTTP/1.1 would have: the engine reads and
+/// writes those, and never learns the difference.
+pub trait Stream {
+    /// Waits until [`Stream::try_read`] has something to say.
+    fn poll_readable(&mut self, cx: &mut Context<'_>) -> Poll<()>;
 
-const SPLICE: SpliceFlags = SpliceFlags::MOVE.union(SpliceFlags::NONBLOCK);
+    /// Waits until [`Stream::try_write`] may make progress.
+    fn poll_writable(&mut self, cx: &mut Context<'_>) -> Poll<()>;
 
-/// What is known about one direction of a socket.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Readiness {
-    /// Nothing: ask the ring.
-    Idle,
-    /// A poll is in the ring.
-    Armed,
-    /// The last poll completed and nothing has said otherwise since.
-    Ready,
-    /// The poll itself failed; carried to the next read or write, so that no loop can spin on it.
-    Failed,
+    /// Something to read is here.
+    fn is_readable(&self) -> bool;
+
+    /// Reads what is here: `Ok(Some(0))` is the end of a tunnel, `Ok(None)` is "not now".
+    ///
+    /// # Errors
+    /// The peer has reset the stream, or its connection is gone.
+    fn try_read(&mut self, buf: &mut [u8]) -> io::Result<Option<usize>>;
+
+    /// Takes as many bytes of `slices` as there is room for; 0 is "not now".
+    ///
+    /// # Errors
+    /// As [`Stream::try_read`].
+    fn try_write(&mut self, slices: &[IoSlice<'_>]) -> io::Result<usize>;
+
+    /// No more bytes follow.
+    fn shutdown_write(&mut self);
 }
 
-enum Stream {
-    Tcp(TcpStream),
-    Unix(UnixStream),
-}
-
-struct Socket {
-    stream: Stream,
-    rx: Cell<Readiness>,
-    tx: Cell<Readiness>,
-}
-
-impl AsFd for Socket {
-    #[allow(unsafe_code)]
-    fn as_fd(&self) -> BorrowedFd<'_> {
-        let fd = match &self.stream {
-            Stream::Tcp(stream) => stream.as_raw_fd(),
-            Stream::Unix(stream) => stream.as_raw_fd(),
-        };
-        // SAFETY: `self.stream` owns the descriptor and keeps it open for as long as `self` is borrowed.
-        unsafe { BorrowedFd::borrow_raw(fd) }
-    }
-}
-
-/// Polls one direction for ever: each time it is polled while `Armed`, a ring poll is (or gets) in flight.
-/// One heap cell per direction for the life of the connection, instead of one future per wait.
-type Watch = Pin<Box<dyn Future<Output = Infallible>>>;
-
-fn watch(socket: Rc<Socket>, direction: impl Fn(&Socket) -> &Cell<Readiness> + 'static, read: bool) -> Watch {
-    Box::pin(async move {
-        loop {
-            let polled = match (&socket.stream, read) {
-                (Stream::Tcp(stream), true) => stream.readable(true).await,
-                (Stream::Tcp(stream), false) => stream.writable(true).await,
-                (Stream::Unix(stream), true) => stream.readable(true).await,
-                (Stream::Unix(stream), false) => stream.writable(true).await,
-            };
-            let state = direction(&socket);
-            state.set(if polled.is_ok() { Readiness::Ready } else { Readiness::Failed });
-            poll_fn(|_| if state.get() == Readiness::Armed { Poll::Ready(()) } else { Poll::Pending }).await;
-        }
-    })
-}
-
-/// A connection: TCP or Unix, in the clear or with TLS. Every read and write returns at once.
-pub struct Transport {
-    socket: Rc<Socket>,
-    /// Encrypts what passes. Taken out while it works, so that its own reads and writes meet the bare socket.
-    tls: Option<Box<Session>>,
-    rx: Watch,
-    /// Made when a write first has to wait; most connections never do.
-    tx: Option<Watch>,
+/// A connection, or a stream of one.
+pub enum Transport {
+    /// A connection of its own.
+    Socket(Socket),
+    /// A stream of a connection that others share.
+    Stream(Box<dyn Stream>),
 }
 
 impl std::fmt::Debug for Transport {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Transport").field("fd", &self.socket.as_fd()).finish_non_exhaustive()
+        match self {
+            Transport::Socket(socket) => socket.fmt(f),
+            Transport::Stream(_) => f.write_str("Stream"),
+        }
+    }
+}
+
+impl From<Socket> for Transport {
+    fn from(socket: Socket) -> Transport {
+        Transport::Socket(socket)
     }
 }
 
 impl Transport {
-    /// A TCP connection.
-    ///
-    /// # Errors
-    /// The runtime does not accept the descriptor.
-    pub fn tcp(stream: StdTcpStream) -> io::Result<Transport> {
-        Ok(Transport::new(Stream::Tcp(TcpStream::from_std(stream)?)))
-    }
-
-    /// A Unix stream connection.
-    ///
-    /// # Errors
-    /// The runtime does not accept the descriptor.
-    pub fn unix(stream: StdUnixStream) -> io::Result<Transport> {
-        Ok(Transport::new(Stream::Unix(UnixStream::from_std(stream)?)))
-    }
-
-    fn new(stream: Stream) -> Transport {
-        let socket =
-            Rc::new(Socket { stream, rx: Cell::new(Readiness::Idle), tx: Cell::new(Readiness::Idle) });
-        Transport { rx: watch(Rc::clone(&socket), |s| &s.rx, true), socket, tls: None, tx: None }
-    }
-
-    /// From now on, what passes is encrypted.
-    #[must_use]
-    pub fn secured(mut self, session: Session) -> Transport {
-        self.tls = Some(Box::new(session));
-        self
-    }
-
-    /// The session, if there is one.
+    /// The TLS session, if this is a socket that has one.
     #[must_use]
     pub fn tls(&self) -> Option<&Session> {
-        self.tls.as_deref()
+        match self {
+            Transport::Socket(socket) => socket.tls(),
+            Transport::Stream(_) => None,
+        }
+    }
+
+    /// Bytes can be spliced: they pass as they are.
+    #[must_use]
+    pub fn splices(&self) -> bool {
+        matches!(self, Transport::Socket(socket) if socket.tls().is_none())
     }
 
     /// Waits until [`Transport::try_read`] has something to say: bytes, the end, or an error.
     pub fn poll_readable(&mut self, cx: &mut Context<'_>) -> Poll<()> {
-        if self.tls.is_some() && self.poll_tls(cx).is_ready() {
-            return Poll::Ready(());
+        match self {
+            Transport::Socket(socket) => socket.poll_readable(cx),
+            Transport::Stream(stream) => stream.poll_readable(cx),
         }
-        poll_direction(&self.socket.rx, &mut self.rx, cx)
-    }
-
-    /// Ready when the session has something to say. What it still has to send leaves meanwhile.
-    fn poll_tls(&mut self, cx: &mut Context<'_>) -> Poll<()> {
-        while self.tls.as_ref().is_some_and(|tls| tls.wants_write()) && self.poll_writable(cx).is_ready() {
-            if !matches!(self.with_tls(|tls, socket| tls.flush(socket)), Some(Ok(false))) {
-                break; // all is sent; or the socket is broken, and readable too
-            }
-            self.socket.tx.set(Readiness::Idle);
-        }
-        if self.tls.as_ref().is_some_and(|tls| tls.has_news()) { Poll::Ready(()) } else { Poll::Pending }
-    }
-
-    fn with_tls<T>(&mut self, work: impl FnOnce(&mut Session, &mut Transport) -> T) -> Option<T> {
-        let mut tls = self.tls.take()?;
-        let done = work(&mut tls, self);
-        self.tls = Some(tls);
-        Some(done)
-    }
-
-    /// Ready when a connection on which nobody should speak is spoken on, or ends. What TLS says by itself
-    /// (session tickets, key updates) does not count.
-    pub fn poll_disturbed(&mut self, cx: &mut Context<'_>) -> Poll<()> {
-        for _ in 0..limits::TLS_QUIET_READS_MAX {
-            if self.poll_readable(cx).is_pending() {
-                return Poll::Pending;
-            }
-            if !self.with_tls(|tls, socket| tls.is_quiet(socket)).unwrap_or(false) {
-                break;
-            }
-        }
-        Poll::Ready(())
     }
 
     /// Waits until [`Transport::try_write`] may make progress.
     pub fn poll_writable(&mut self, cx: &mut Context<'_>) -> Poll<()> {
-        let watch = self.tx.get_or_insert_with(|| watch(Rc::clone(&self.socket), |s| &s.tx, false));
-        poll_direction(&self.socket.tx, watch, cx)
+        match self {
+            Transport::Socket(socket) => socket.poll_writable(cx),
+            Transport::Stream(stream) => stream.poll_writable(cx),
+        }
     }
 
-    /// The last poll for reading completed and its bytes have not been drained.
+    /// Ready when an idle connection is spoken on, or ends: see [`Socket::poll_disturbed`].
+    pub fn poll_disturbed(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        match self {
+            Transport::Socket(socket) => socket.poll_disturbed(cx),
+            Transport::Stream(stream) => stream.poll_readable(cx),
+        }
+    }
+
+    /// Something to read is here, and has not been drained.
     #[must_use]
     pub fn is_readable(&self) -> bool {
-        matches!(self.socket.rx.get(), Readiness::Ready | Readiness::Failed)
-            || self.tls.as_ref().is_some_and(|tls| tls.has_news())
+        match self {
+            Transport::Socket(socket) => socket.is_readable(),
+            Transport::Stream(stream) => stream.is_readable(),
+        }
     }
 
-    /// Forgets readiness: the next wait asks the ring again, and so lets every other task run first.
+    /// Lets every other task run before more is read. A stream has no need: its connection yields.
     pub fn yield_read(&mut self) {
-        self.socket.rx.set(Readiness::Idle);
+        if let Transport::Socket(socket) = self {
+            socket.yield_read();
+        }
     }
 
-    /// Reads what is there: `Ok(Some(0))` is the end of the stream, `Ok(None)` is "not now".
+    /// Reads what is there: `Ok(Some(0))` is the end, `Ok(None)` is "not now".
     ///
     /// # Errors
-    /// The connection is broken. With TLS, `UnexpectedEof` is an end that the peer did not announce.
+    /// The connection or the stream is broken.
     pub fn try_read(&mut self, buf: &mut [u8]) -> io::Result<Option<usize>> {
-        if self.tls.is_some() {
-            return self.with_tls(|tls, socket| tls.read(socket, buf)).unwrap_or(Ok(None));
-        }
-        let state = &self.socket.rx;
-        if state.get() == Readiness::Failed {
-            return Err(io::Error::other("waiting for the socket failed"));
-        }
-        match rustix::net::recv(&*self.socket, &mut *buf, RecvFlags::DONTWAIT) {
-            Ok((n, _)) => {
-                if n < buf.len() && n > 0 {
-                    state.set(Readiness::Idle); // drained: the next poll tells the truth
-                }
-                Ok(Some(n))
-            }
-            Err(Errno::AGAIN | Errno::INTR) => {
-                state.set(Readiness::Idle);
-                Ok(None)
-            }
-            Err(error) => Err(error.into()),
+        match self {
+            Transport::Socket(socket) => socket.try_read(buf),
+            Transport::Stream(stream) => stream.try_read(buf),
         }
     }
 
-    /// Writes as many of `slices` as the socket takes now; 0 is "not now".
+    /// Writes as many bytes of `slices` as are taken now; 0 is "not now".
     ///
     /// # Errors
-    /// The connection is broken.
+    /// The connection or the stream is broken.
     pub fn try_write(&mut self, slices: &[IoSlice<'_>]) -> io::Result<usize> {
-        if self.tls.is_some() {
-            return self.with_tls(|tls, socket| tls.write(socket, slices)).unwrap_or(Ok(0));
-        }
-        if self.socket.tx.get() == Readiness::Failed {
-            return Err(io::Error::other("waiting for the socket failed"));
-        }
-        let flags = SendFlags::DONTWAIT | SendFlags::NOSIGNAL;
-        let sent = match slices {
-            [one] => rustix::net::send(&*self.socket, one, flags),
-            many => rustix::net::sendmsg(&*self.socket, many, &mut SendAncillaryBuffer::default(), flags),
-        };
-        match sent {
-            Ok(n) => {
-                let all: usize = slices.iter().map(|slice| slice.len()).sum();
-                if n < all {
-                    self.socket.tx.set(Readiness::Idle);
-                }
-                Ok(n)
-            }
-            Err(Errno::AGAIN | Errno::INTR) => {
-                self.socket.tx.set(Readiness::Idle);
-                Ok(0)
-            }
-            Err(error) => Err(error.into()),
+        match self {
+            Transport::Socket(socket) => socket.try_write(slices),
+            Transport::Stream(stream) => stream.try_write(slices),
         }
     }
 
-    /// Moves at most `max` bytes that have arrived into `pipe`: `Ok(Some(0))` is the end of the stream,
-    /// `Ok(None)` is "not now".
+    /// Moves at most `max` bytes that have arrived into `pipe`: see [`Socket::splice_in`].
     ///
     /// # Errors
-    /// The connection is broken, or its kind cannot be spliced (EINVAL).
+    /// As there; `Unsupported` for a stream.
     pub fn splice_in(&mut self, pipe: &mut Pipe, max: usize) -> io::Result<Option<usize>> {
-        if self.tls.is_some() {
-            return Err(io::ErrorKind::Unsupported.into());
-        }
-        let state = &self.socket.rx;
-        if state.get() == Readiness::Failed {
-            return Err(io::Error::other("waiting for the socket failed"));
-        }
-        match splice(&*self.socket, None, &pipe.write, None, max, SPLICE) {
-            Ok(n) => {
-                pipe.held += n;
-                Ok(Some(n))
-            }
-            Err(Errno::AGAIN | Errno::INTR) => {
-                state.set(Readiness::Idle);
-                Ok(None)
-            }
-            Err(error) => Err(error.into()),
+        match self {
+            Transport::Socket(socket) => socket.splice_in(pipe, max),
+            Transport::Stream(_) => Err(io::ErrorKind::Unsupported.into()),
         }
     }
 
     /// Moves as much of what is in `pipe` as the socket takes now; 0 is "not now".
     ///
     /// # Errors
-    /// The connection is broken.
+    /// The connection is broken; `Unsupported` for a stream.
     pub fn splice_out(&mut self, pipe: &mut Pipe) -> io::Result<usize> {
-        if self.tls.is_some() {
-            return Err(io::ErrorKind::Unsupported.into());
+        match self {
+            Transport::Socket(socket) => socket.splice_out(pipe),
+            Transport::Stream(_) => Err(io::ErrorKind::Unsupported.into()),
         }
-        if self.socket.tx.get() == Readiness::Failed {
-            return Err(io::Error::other("waiting for the socket failed"));
-        }
-        let mut moved = 0;
-        while pipe.held > 0 {
-            match splice(&pipe.read, None, &*self.socket, None, pipe.held, SPLICE) {
-                Ok(0) | Err(Errno::AGAIN | Errno::INTR) => {
-                    self.socket.tx.set(Readiness::Idle);
-                    break;
-                }
-                Ok(n) => {
-                    pipe.held -= n;
-                    moved += n;
-                }
-                Err(error) => return Err(error.into()),
-            }
-        }
-        Ok(moved)
     }
 
-    /// Announces the end of what we say, where that is done in so many words: close_notify. True when it is with
-    /// the kernel, or there is nothing to announce.
+    /// Announces the end of what we say, where that needs words: see [`Socket::goodbye`].
     pub fn goodbye(&mut self) -> bool {
-        self.with_tls(|tls, socket| tls.close(socket, false)).unwrap_or(true)
+        match self {
+            Transport::Socket(socket) => socket.goodbye(),
+            Transport::Stream(_) => true,
+        }
     }
 
     /// Tells the peer that no more bytes follow. Errors mean that it has gone, which the next read says too.
     pub fn shutdown_write(&mut self) {
-        if self.tls.is_some() {
-            self.with_tls(|tls, socket| tls.close(socket, true));
-            return;
+        match self {
+            Transport::Socket(socket) => socket.shutdown_write(),
+            Transport::Stream(stream) => stream.shutdown_write(),
         }
-        let _ = rustix::net::shutdown(&*self.socket, Shutdown::Write);
     }
 
-    /// Bytes sent that the peer has not acknowledged (TIOCOUTQ, tcp(7)); 0 where that cannot be told.
+    /// Bytes sent that the peer has not acknowledged; 0 where that cannot be told.
     #[must_use]
     pub fn unacknowledged(&self) -> u32 {
-        // SAFETY: TIOCOUTQ writes one int, which is what this getter makes room for (ioctl_tty(2), tcp(7)).
-        #[allow(unsafe_code)]
-        let outq = unsafe { Getter::<{ TIOCOUTQ }, std::ffi::c_int>::new() };
-        // SAFETY: the descriptor is a socket of ours, and the operation reads its state only.
-        #[allow(unsafe_code)]
-        let bytes = unsafe { ioctl(&*self.socket, outq) };
-        bytes.ok().and_then(|bytes| u32::try_from(bytes).ok()).unwrap_or(0)
+        match self {
+            Transport::Socket(socket) => socket.unacknowledged(),
+            Transport::Stream(_) => 0,
+        }
     }
 
-    /// Makes the coming close a reset: for a response whose end is the end of the connection, and which must
-    /// not look complete.
+    /// Makes the coming close a reset. A stream that has not ended is reset in any case.
     pub fn reset_on_close(&mut self) {
-        let _ = rustix::net::sockopt::set_socket_linger(&*self.socket, Some(Duration::ZERO));
+        if let Transport::Socket(socket) = self {
+            socket.reset_on_close();
+        }
     }
 
     /// The error of a connection attempt that has ended, if it failed.
@@ -357,46 +197,18 @@ impl Transport {
     /// # Errors
     /// Why the connection could not be made.
     pub fn connect_result(&self) -> io::Result<()> {
-        rustix::net::sockopt::socket_error(&*self.socket)?.map_err(io::Error::from)
-    }
-}
-
-/// What a TLS session sees of its connection: while it works it is taken out, so these meet the bare socket.
-impl Wire for Transport {
-    fn try_read(&mut self, buf: &mut [u8]) -> io::Result<Option<usize>> {
-        Transport::try_read(self, buf)
-    }
-
-    fn try_write(&mut self, slices: &[IoSlice<'_>]) -> io::Result<usize> {
-        Transport::try_write(self, slices)
-    }
-
-    fn shutdown_write(&mut self) {
-        Transport::shutdown_write(self);
-    }
-
-    fn yield_read(&mut self) {
-        Transport::yield_read(self);
-    }
-}
-
-fn poll_direction(state: &Cell<Readiness>, watch: &mut Watch, cx: &mut Context<'_>) -> Poll<()> {
-    match state.get() {
-        Readiness::Ready | Readiness::Failed => return Poll::Ready(()),
-        Readiness::Idle => state.set(Readiness::Armed),
-        Readiness::Armed => {}
-    }
-    // The watch never ends; it reports through `state`.
-    let _ = watch.as_mut().poll(cx);
-    match state.get() {
-        Readiness::Ready | Readiness::Failed => Poll::Ready(()),
-        Readiness::Idle | Readiness::Armed => Poll::Pending,
+        match self {
+            Transport::Socket(socket) => socket.connect_result(),
+            Transport::Stream(_) => Ok(()),
+        }
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::os::unix::net::UnixStream as StdUnixStream;
+    use std::future::poll_fn;
     use crate::net::buffers::{BufferPool, Outbox};
     use crate::net::thread::runtime;
     use std::io::{Read as _, Write as _};
@@ -404,7 +216,7 @@ mod tests {
     fn pair() -> (Transport, StdUnixStream) {
         let (ours, theirs) = StdUnixStream::pair().unwrap();
         ours.set_nonblocking(true).unwrap();
-        (Transport::unix(ours).unwrap(), theirs)
+        (Transport::from(Socket::unix(ours).unwrap()), theirs)
     }
 
     async fn read(transport: &mut Transport, buf: &mut [u8]) -> usize {

@@ -141,7 +141,7 @@ pub async fn run(
     to_client: Outbox,
     to_origin: Outbox,
 ) -> Ended {
-    let clear = client.transport.tls().is_none() && upstream.transport.tls().is_none();
+    let clear = client.transport.splices() && upstream.transport.splices();
     let splices = clear && worker.shared.config.splice_min.is_some();
     let mut up = Way::new(to_origin, splices);
     let mut down = Way::new(to_client, splices);

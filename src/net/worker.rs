@@ -111,7 +111,12 @@ impl Worker {
     /// the runtime would unwind the whole worker.
     pub fn spawn_connection(self: &Rc<Self>, connection: impl Future<Output = ()> + 'static) {
         self.metrics.add(Counter::ConnectionsAccepted, 1);
-        monoio::spawn(Connection { task: connection, worker: self.hold() });
+        monoio::spawn(Contained { task: connection, worker: self.hold(), counts: true });
+    }
+
+    /// Runs a stream of a client's connection, its panics contained in the same way.
+    pub fn spawn_stream(self: &Rc<Self>, stream: impl Future<Output = ()> + 'static) {
+        monoio::spawn(Contained { task: stream, worker: self.hold(), counts: false });
     }
 
     /// Sleeps for `ms` milliseconds.
@@ -145,16 +150,17 @@ impl Drop for Hold {
 }
 
 pin_project_lite::pin_project! {
-    /// A connection's task, its panics contained. Written out rather than as an `async` block, because each of
+    /// A connection's or a stream's task, its panics contained. Written out rather than as an `async` block, because each of
     /// those that takes a future by value holds it twice: three of them made an idle connection cost 11 KiB.
-    struct Connection<F> {
+    struct Contained<F> {
         #[pin]
         task: F,
         worker: Hold,
+        counts: bool,
     }
 }
 
-impl<F: Future<Output = ()>> Future for Connection<F> {
+impl<F: Future<Output = ()>> Future for Contained<F> {
     type Output = ();
 
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
@@ -170,7 +176,9 @@ impl<F: Future<Output = ()>> Future for Connection<F> {
                 tracing::error!("a connection's task panicked; the connection was closed");
             }
         }
-        this.worker.metrics.add(Counter::ConnectionsClosed, 1);
+        if *this.counts {
+            this.worker.metrics.add(Counter::ConnectionsClosed, 1);
+        }
         Poll::Ready(())
     }
 }

@@ -13,6 +13,8 @@
 //!
 //! Time is an argument. The driver in [`crate::net`] reports what happened; the answers say what is next.
 
+use std::time::Duration;
+
 use crate::h1::{Framing, Method, Version};
 use crate::limits;
 use crate::time::{Phase, Timeouts, Timestamp};
@@ -105,6 +107,8 @@ pub struct Exchange {
     upstream_persistent: bool,
     keep_alive: bool,
     started: Timestamp,
+    /// When the client itself gives up (gRPC).
+    expires: Timestamp,
     connecting_since: Timestamp,
     /// When the origin last said something, or took something.
     origin_at: Timestamp,
@@ -137,11 +141,18 @@ impl Exchange {
             upstream_persistent: false,
             keep_alive: false,
             started,
+            expires: Timestamp::NEVER,
             connecting_since: now,
             origin_at: now,
             client_sent_at: now,
             client_took_at: now,
         }
+    }
+
+    /// The client gives up by itself `after` its request began: the exchange may end sooner than
+    /// `--request-deadline` says, never later.
+    pub fn expire(&mut self, after: Duration) {
+        self.expires = self.started.after(Some(after));
     }
 
     /// A declared body that is too large is refused before an endpoint hears of it.
@@ -366,8 +377,8 @@ impl Exchange {
     /// | responding, nothing unsent | origin | stream-idle | the same, uploaded bytes included |
     #[must_use]
     pub fn deadline(&self, timeouts: &Timeouts) -> Option<Deadline> {
-        let whole =
-            Deadline { at: self.started.after(timeouts.request_deadline), phase: Phase::RequestDeadline };
+        let whole = self.started.after(timeouts.request_deadline).min(self.expires);
+        let whole = Deadline { at: whole, phase: Phase::RequestDeadline };
         let phase = self.phase_deadline(timeouts);
         let first = if whole.at <= phase.at { whole } else { phase };
         (first.at != Timestamp::NEVER).then_some(first)

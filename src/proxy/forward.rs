@@ -23,6 +23,8 @@ pub struct Hop<'a> {
     pub trusted: bool,
     /// `http` or `https`.
     pub scheme: &'static str,
+    /// The request came in HTTP/2, whatever its head says now.
+    pub http2: bool,
     /// Subject of the client's certificate, which was verified.
     pub client_subject: Option<&'a str>,
     /// The identifier used when the request brings none that is believed.
@@ -104,7 +106,7 @@ pub fn request(head: &RequestHead, source: Source<'_>, hop: Hop<'_>, out: &mut V
     }
     request_connection(head, source, out);
     framing(head.framing, out);
-    via(head.version, out);
+    via(head.version, hop.http2, out);
     forwarding(head, source, hop, out);
     out.extend_from_slice(b"\r\n");
 }
@@ -219,11 +221,12 @@ fn decimal(value: &[u8]) -> Option<u64> {
     std::str::from_utf8(value).ok()?.parse().ok()
 }
 
-fn via(received: Version, out: &mut Vec<u8>) {
+fn via(received: Version, http2: bool, out: &mut Vec<u8>) {
     line(
         out,
         b"Via",
         match received {
+            _ if http2 => b"2.0 ringress",
             Version::Http10 => b"1.0 ringress",
             Version::Http11 => b"1.1 ringress",
         },

@@ -14,6 +14,7 @@ pub mod error;
 pub mod exchange;
 pub mod flow;
 pub mod forward;
+pub mod grpc;
 pub mod ids;
 pub mod repeat;
 pub mod respond;

@@ -5,6 +5,7 @@ use std::io::Write as _;
 use crate::h1::Version;
 
 use super::error::Failure;
+use super::grpc;
 
 /// What shapes a generated response beside its failure.
 #[derive(Clone, Copy, Debug)]
@@ -15,6 +16,8 @@ pub struct Circumstances<'a> {
     pub head_only: bool,
     /// `Accept` asks for JSON.
     pub json: bool,
+    /// The request was a gRPC call: its failures travel as `grpc-status` in a response that is called fine.
+    pub grpc: bool,
     /// The connection stays open behind this response.
     pub keep_alive: bool,
     /// Status for an origin that was too slow.
@@ -63,17 +66,15 @@ pub fn head_accepts_json(head: &[u8]) -> bool {
 
 /// Appends the response to a failed exchange. No internal address, and no byte of a peer, is in it.
 pub fn failure(failure: Failure, at: Circumstances<'_>, out: &mut Vec<u8>) {
+    if at.grpc {
+        return failed_call(failure, at, out);
+    }
     let status = failure.status(at.timeout_status);
     let body = body(failure, at.json);
     status_line(status, out);
     let kind = if at.json { "application/json" } else { "text/plain; charset=utf-8" };
     let _ = write!(out, "Content-Type: {kind}\r\nContent-Length: {}\r\n", body.len());
-    let _ = write!(
-        out,
-        "Proxy-Status: ringress; error={}; details=\"{}\"\r\nCache-Control: no-store\r\n",
-        failure.error_type(),
-        failure.detail()
-    );
+    proxy_status(failure, out);
     if status == 405 {
         // RFC 9110 §15.5.6: Allow is required.
         out.extend_from_slice(b"Allow: GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS\r\n");
@@ -91,6 +92,28 @@ pub fn redirect(location: &[u8], at: Circumstances<'_>, out: &mut Vec<u8>) {
     out.extend_from_slice(location);
     out.extend_from_slice(b"\r\nContent-Length: 0\r\n");
     finish_head(at, out);
+}
+
+/// A response of trailers only, as gRPC has it.
+fn failed_call(failure: Failure, at: Circumstances<'_>, out: &mut Vec<u8>) {
+    status_line(200, out);
+    let (status, message) = (grpc::status(failure), failure.message());
+    let _ = write!(
+        out,
+        "Content-Type: application/grpc\r\nGrpc-Status: {status}\r\nGrpc-Message: {message}\r\n\
+         Content-Length: 0\r\n"
+    );
+    proxy_status(failure, out);
+    finish_head(at, out);
+}
+
+fn proxy_status(failure: Failure, out: &mut Vec<u8>) {
+    let _ = write!(
+        out,
+        "Proxy-Status: ringress; error={}; details=\"{}\"\r\nCache-Control: no-store\r\n",
+        failure.error_type(),
+        failure.detail()
+    );
 }
 
 /// Appends the answer to `OPTIONS` with `Max-Forwards: 0` (RFC 9110 §7.6.2).
@@ -126,6 +149,7 @@ fn finish_head(at: Circumstances<'_>, out: &mut Vec<u8>) {
 /// The reason phrase of a status that this proxy makes.
 const fn reason(status: u16) -> &'static str {
     match status {
+        200 => "OK",
         204 => "No Content",
         308 => "Permanent Redirect",
         400 => "Bad Request",
@@ -154,6 +178,7 @@ mod tests {
         version: Version::Http11,
         head_only: false,
         json: false,
+        grpc: false,
         keep_alive: false,
         timeout_status: 504,
         date: b"Sun, 06 Nov 1994 08:49:37 GMT",

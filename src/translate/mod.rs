@@ -12,6 +12,8 @@
 pub mod fields;
 pub mod request;
 pub mod response;
+#[cfg(test)]
+mod tests;
 
 /// Why a message cannot be translated. In HTTP/2 it is malformed (RFC 9113 §8.1.1).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]

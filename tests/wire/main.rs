@@ -7,6 +7,7 @@ mod errors;
 mod exchange;
 mod faults;
 mod framing;
+mod http2;
 mod harness;
 mod lifecycle;
 mod log;

@@ -82,7 +82,7 @@ fn affinity_mask_is_respected() {
 }
 
 /// Resident memory of the proxy in KiB.
-fn resident_kib(proxy: &Proxy) -> u64 {
+pub fn resident_kib(proxy: &Proxy) -> u64 {
     let status = fs::read_to_string(format!("/proc/{}/status", proxy.pid())).unwrap();
     let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).unwrap();
     line.trim().trim_end_matches(" kB").parse().unwrap()

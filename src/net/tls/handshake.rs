@@ -29,17 +29,18 @@ use crate::telemetry::metrics::Counter;
 use crate::time::{Phase, Timestamp};
 
 use super::super::shared::Lifecycle;
-use super::super::transport::Transport;
+use super::super::socket::Socket;
 use super::super::worker::Worker;
+use super::greeting::Greeting;
 use super::session::Session;
 use super::{ServerTls, subject};
 
 /// A handshake under way; its transport comes back secured.
-pub type Handshake = Pin<Box<dyn Future<Output = io::Result<Transport>>>>;
+pub type Handshake = Pin<Box<dyn Future<Output = io::Result<Socket>>>>;
 
 /// A client's handshake on a connection that has just been accepted.
 #[must_use]
-pub fn accept(tls: Arc<ServerTls>, transport: Transport) -> Handshake {
+pub fn accept(tls: Arc<ServerTls>, transport: Socket) -> Handshake {
     Box::pin(async move {
         let stream = TlsAcceptor::from(Arc::clone(&tls.config)).accept(Bare::new(transport)).await;
         let (bare, connection) = stream.map_err(io::Error::from)?.into_parts();
@@ -48,15 +49,16 @@ pub fn accept(tls: Arc<ServerTls>, transport: Transport) -> Handshake {
             Some(certificate) => Some(subject::of(certificate)?),
             None => None,
         };
-        let certificates = Arc::clone(&tls.certificates);
-        let session = Session::of_client(Connection::Server(connection), certificates, subject)?;
+        let connection = Connection::Server(connection);
+        let greeting = Greeting::of(&connection, Arc::clone(&tls.certificates), subject);
+        let session = Session::of_client(connection, greeting)?;
         Ok(transport.secured(session))
     })
 }
 
 /// Our handshake with the origin `name`.
 #[must_use]
-pub fn connect(config: Arc<ClientConfig>, name: &str, transport: Transport) -> Handshake {
+pub fn connect(config: Arc<ClientConfig>, name: &str, transport: Socket) -> Handshake {
     let name = ServerName::try_from(name.to_owned());
     Box::pin(async move {
         let name = name.map_err(|_| io::Error::from(ErrorKind::InvalidInput))?;
@@ -68,7 +70,7 @@ pub fn connect(config: Arc<ClientConfig>, name: &str, transport: Transport) -> H
 }
 
 /// A client's handshake under `--handshake-timeout`; `None` when it failed, was late, or came in the way of a drain.
-pub async fn greet(worker: &Rc<Worker>, transport: Transport, accepted: Timestamp) -> Option<Transport> {
+pub async fn greet(worker: &Rc<Worker>, transport: Socket, accepted: Timestamp) -> Option<Socket> {
     let tls = worker.shared.tls.as_ref()?.load_full();
     let mut handshake = accept(tls, transport);
     let mut timer = worker.timers.timer();
@@ -109,17 +111,17 @@ pub fn failure(error: &io::Error) -> Failure {
 /// The bare transport as monoio-rustls sees it. What it writes, record by record, leaves in one send when the next
 /// thing is to read.
 struct Bare {
-    transport: Option<Transport>,
+    transport: Option<Socket>,
     unsent: Vec<u8>,
 }
 
 impl Bare {
-    fn new(transport: Transport) -> Bare {
+    fn new(transport: Socket) -> Bare {
         Bare { transport: Some(transport), unsent: Vec::new() }
     }
 
     /// Sends what is left, and gives the transport back.
-    async fn finish(mut self) -> io::Result<Transport> {
+    async fn finish(mut self) -> io::Result<Socket> {
         self.send().await?;
         self.transport.take().ok_or(ErrorKind::NotConnected.into())
     }

@@ -2,13 +2,14 @@
 //!
 //! ```text
 //!  listener ─▶ handshake::accept ─┐                       ┌─ handshake::connect ◀─ exchange
-//!                                 ├─▶ Transport + Session ◀┤
+//!                                 ├─▶ Socket + Session ◀┤
 //!  everything above reads and writes plaintext ────────────┘
 //! ```
 //! Who may speak what, and with which certificate, is made by `control` and handed over in [`ServerTls`] and a
 //! rustls `ClientConfig`; nothing here reads a file.
 
 pub mod certificates;
+pub mod greeting;
 pub mod handshake;
 pub mod session;
 pub mod subject;
@@ -26,9 +27,15 @@ use crate::limits;
 pub use certificates::{Certificates, Names, Pair};
 pub use session::Session;
 
-/// The protocols offered by ALPN, both sides, best first. The one place that decides.
+/// The protocols that listeners offer by ALPN, best first.
 #[must_use]
 pub fn alpn() -> Vec<Vec<u8>> {
+    vec![b"h2".to_vec(), b"http/1.1".to_vec()]
+}
+
+/// The protocol that origins behind `https://` are offered.
+#[must_use]
+pub fn alpn_http1() -> Vec<Vec<u8>> {
     vec![b"http/1.1".to_vec()]
 }
 

@@ -14,14 +14,14 @@
 
 use std::cell::RefCell;
 use std::io::{self, ErrorKind, IoSlice, Read as _, Write};
-use std::sync::Arc;
+use std::rc::Rc;
 use std::time::{Duration, Instant};
 
 use rustls::Connection;
 
 use crate::limits;
 
-use super::certificates::Certificates;
+use super::greeting::Greeting;
 
 thread_local! {
     /// Where ciphertext lands: one for all connections of a worker.
@@ -77,10 +77,7 @@ pub struct Session {
     sent_at: Option<Instant>,
     /// A FIN is due behind the ciphertext.
     fin_due: bool,
-    /// What the client's handshake chose from; none towards origins.
-    certificates: Option<Arc<Certificates>>,
-    /// Subject of the client's certificate, as it is forwarded.
-    subject: Option<Box<str>>,
+    greeting: Option<Rc<Greeting>>,
 }
 
 impl Session {
@@ -99,8 +96,7 @@ impl Session {
             ramp: 0,
             sent_at: None,
             fin_due: false,
-            certificates: None,
-            subject: None,
+            greeting: None,
         })
     }
 
@@ -108,31 +104,20 @@ impl Session {
     ///
     /// # Errors
     /// As [`Session::new`].
-    pub fn of_client(
-        connection: Connection,
-        certificates: Arc<Certificates>,
-        subject: Option<Box<str>>,
-    ) -> io::Result<Session> {
-        Ok(Session { certificates: Some(certificates), subject, ..Session::new(connection)? })
+    pub fn of_client(connection: Connection, greeting: Greeting) -> io::Result<Session> {
+        Ok(Session { greeting: Some(Rc::new(greeting)), ..Session::new(connection)? })
     }
 
-    /// Subject of the client's certificate, safe to stand in a head.
+    /// What the handshake said of the client; nothing towards origins.
     #[must_use]
-    pub fn subject(&self) -> Option<&str> {
-        self.subject.as_deref()
+    pub fn greeting(&self) -> Option<&Rc<Greeting>> {
+        self.greeting.as_ref()
     }
 
-    /// Whether a request for `authority` (host, perhaps with a port) belongs on this connection: the client named no
-    /// server, named this one, or the certificate it was shown covers it too (RFC 9110 §7.4).
+    /// HTTP/2 was agreed on.
     #[must_use]
-    pub fn serves(&self, authority: &[u8]) -> bool {
-        let (Connection::Server(connection), Some(certificates)) = (&self.connection, &self.certificates)
-        else {
-            return true;
-        };
-        let Some(sni) = connection.server_name() else { return true };
-        let host = super::certificates::host_of(authority);
-        host.is_empty() || host.eq_ignore_ascii_case(sni.as_bytes()) || certificates.cover(sni, host)
+    pub fn speaks_h2(&self) -> bool {
+        self.connection.alpn_protocol() == Some(b"h2")
     }
 
     /// Reading has something to say that the socket does not show: plaintext inside, the end, an error.

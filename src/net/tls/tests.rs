@@ -16,6 +16,7 @@ use super::handshake::{accept, connect};
 use super::*;
 use crate::net::buffers::{BufferPool, Outbox};
 use crate::net::thread::runtime;
+use crate::net::socket::Socket;
 use crate::net::transport::Transport;
 
 type Peer = StreamOwned<ClientConnection, UnixStream>;
@@ -45,7 +46,7 @@ fn configs(versions: &[&'static SupportedProtocolVersion]) -> (Arc<ServerTls>, A
 /// must not begin before the handshake has ended on our side too wait for [`hello`].
 fn with_client<S: Future<Output = ()>>(
     script: impl FnOnce(Peer) + Send + 'static,
-    serve: impl FnOnce(Transport) -> S,
+    serve: impl FnOnce(Socket) -> S,
 ) {
     let (tls, client) = configs(rustls::ALL_VERSIONS);
     let (ours, theirs) = UnixStream::pair().unwrap();
@@ -55,7 +56,7 @@ fn with_client<S: Future<Output = ()>>(
         script(StreamOwned::new(connection, theirs));
     });
     runtime().unwrap().block_on(async {
-        let transport = accept(tls, Transport::unix(ours).unwrap()).await.unwrap();
+        let transport = accept(tls, Socket::unix(ours).unwrap()).await.unwrap();
         serve(transport).await;
     });
     peer.join().unwrap();
@@ -66,11 +67,11 @@ fn hello(peer: &mut Peer) {
     peer.read_exact(&mut [0; 5]).unwrap();
 }
 
-async fn greet(transport: &mut Transport) {
+async fn greet(transport: &mut Socket) {
     write_all(transport, b"hello").await;
 }
 
-async fn read(transport: &mut Transport, buf: &mut [u8]) -> std::io::Result<usize> {
+async fn read(transport: &mut Socket, buf: &mut [u8]) -> std::io::Result<usize> {
     loop {
         poll_fn(|cx| transport.poll_readable(cx)).await;
         if let Some(n) = transport.try_read(buf)? {
@@ -80,7 +81,7 @@ async fn read(transport: &mut Transport, buf: &mut [u8]) -> std::io::Result<usiz
 }
 
 /// Reads to the end through a buffer of `size`.
-async fn read_all(transport: &mut Transport, size: usize) -> std::io::Result<Vec<u8>> {
+async fn read_all(transport: &mut Socket, size: usize) -> std::io::Result<Vec<u8>> {
     let (mut all, mut buf) = (Vec::new(), vec![0; size]);
     loop {
         match read(transport, &mut buf).await? {
@@ -90,7 +91,7 @@ async fn read_all(transport: &mut Transport, size: usize) -> std::io::Result<Vec
     }
 }
 
-async fn write_all(transport: &mut Transport, mut bytes: &[u8]) {
+async fn write_all(transport: &mut Socket, mut bytes: &[u8]) {
     while !bytes.is_empty() {
         let n = transport.try_write(&[IoSlice::new(bytes)]).unwrap();
         bytes = &bytes[n..];
@@ -193,7 +194,7 @@ fn what_comes_behind_a_long_chain_is_not_lost() {
             let _ = theirs.read_to_end(&mut Vec::new());
         });
         runtime().unwrap().block_on(async {
-            let mut transport = accept(tls, Transport::unix(ours).unwrap()).await.unwrap();
+            let mut transport = accept(tls, Socket::unix(ours).unwrap()).await.unwrap();
             let all = read_all(&mut transport, 64 * 1024).await;
             assert!(all.as_ref().is_ok_and(|all| *all == content(10_000)), "{padding}: {:?}", all.err());
         });
@@ -240,7 +241,8 @@ fn a_slow_receiver_loses_nothing() {
         peer.read_to_end(&mut all).unwrap(); // fails without close_notify
         assert!(all == expected, "bytes were lost or out of order: {} of {}", all.len(), expected.len());
     };
-    with_client(script, |mut transport| async move {
+    with_client(script, |socket| async move {
+        let mut transport = Transport::from(socket);
         let pool = BufferPool::new(0);
         let mut outbox = Outbox::default();
         outbox.stage(&pool).extend_from_slice(b"head ");
@@ -335,7 +337,7 @@ fn tickets_do_not_disturb() {
         connection.complete_io(&mut theirs).unwrap();
     });
     runtime().unwrap().block_on(async {
-        let mut transport = connect(client, "a.test", Transport::unix(ours).unwrap()).await.unwrap();
+        let mut transport = connect(client, "a.test", Socket::unix(ours).unwrap()).await.unwrap();
         let mut speak = Some(speak);
         let mut looks = 0;
         poll_fn(|cx| {

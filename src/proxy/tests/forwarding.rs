@@ -14,6 +14,7 @@ const HOP: Hop<'static> = Hop {
     client: IpAddr::V4(Ipv4Addr::new(192, 0, 2, 7)),
     trusted: false,
     scheme: "http",
+    http2: false,
     request_id: b"made",
     forwarded: false,
     allow_underscores: false,

@@ -6,6 +6,7 @@
 
 mod gate;
 mod head;
+mod http2;
 mod log;
 mod origin;
 mod peer;
@@ -16,6 +17,7 @@ use std::time::{Duration, Instant};
 
 pub use gate::{Gate, inbox};
 pub use head::Head;
+pub use http2::{Http2, Opened, get2, post2};
 pub use log::Line;
 pub use origin::{Conn, Origin, answering, dead_address, deaf_listener};
 pub use peer::{Chunk, End, Peer, Response};

@@ -1,0 +1,44 @@
+//! From an accepted connection to the protocol it speaks.
+//!
+//! ```text
+//!   plain ──────────────────────────────▶ HTTP/1.1 ──preface──▶ HTTP/2
+//!   TLS ──handshake──▶ ALPN http/1.1, none ──▲           ALPN h2 ──▲
+//! ```
+
+use std::net::SocketAddr;
+use std::rc::Rc;
+
+use super::client::Client;
+use super::client_h1::{self, Ended};
+use super::client_h2;
+use super::h2::io::Io;
+use super::listener::Service;
+use super::shared::Admission;
+use super::socket::Socket;
+use super::tls::handshake;
+use super::worker::Worker;
+
+/// Serves one connection with TLS to its end.
+pub async fn serve_tls(worker: Rc<Worker>, socket: Socket, peer: SocketAddr, admission: Admission) {
+    let accepted = worker.clock.now();
+    let Some(socket) = handshake::greet(&worker, socket, accepted).await else { return };
+    if socket.tls().is_some_and(|tls| tls.speaks_h2()) {
+        return Box::pin(client_h2::serve(worker, Io::new(socket, Vec::new()), peer, admission)).await;
+    }
+    serve(worker, socket, peer, admission, Service::Tls).await;
+}
+
+/// Serves one connection to its end.
+pub async fn serve(
+    worker: Rc<Worker>,
+    socket: Socket,
+    peer: SocketAddr,
+    admission: Admission,
+    service: Service,
+) {
+    let mut client = Client::new(&worker, socket.into(), peer);
+    client.redirects = service == Service::Redirect;
+    if let Ended::Http2(socket, before) = client_h1::serve(&worker, client).await {
+        Box::pin(client_h2::serve(worker, Io::new(socket, before), peer, admission)).await;
+    }
+}

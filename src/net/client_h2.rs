@@ -1,0 +1,198 @@
+//! A client's HTTP/2 connection: its streams are accepted and each becomes an exchange in a task of its own.
+//!
+//! ```text
+//!   handshake ─▶ serving ─▶ GOAWAY (drain, idleness) ─▶ the last stream ends ─▶ closed
+//! ```
+//! This task drives the connection's frames. A stream's deadlines are its exchange's; what is left for the connection
+//! is idleness, the drain, and the bounds that `h2` enforces (see [`builder`]).
+
+use std::future::{Future, poll_fn};
+use std::net::SocketAddr;
+use std::pin::pin;
+use std::rc::Rc;
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use bytes::Bytes;
+use h2::server::{Builder, Connection, SendResponse};
+use h2::{Reason, RecvStream};
+use http::{Request, Response, StatusCode};
+use tungstenite::handshake::client::generate_key;
+
+use crate::h1::Method;
+use crate::limits;
+use crate::telemetry::metrics::Counter;
+use crate::time::{Phase, Timestamp};
+use crate::translate::Malformed;
+use crate::translate::request::{self, Opening};
+
+use super::client::Client;
+use super::client_h1;
+use super::h2::inbound::Inbound;
+use super::h2::io::Io;
+use super::shared::{Admission, Lifecycle};
+use super::timer::Timer;
+use super::tls::greeting::Greeting;
+use super::transport::Transport;
+use super::worker::Worker;
+
+/// What every connection is held to. Floods of resets, settings, pings, CONTINUATION and empty frames are bounded by
+/// `h2` itself within these.
+fn builder(worker: &Worker) -> Builder {
+    let message = &worker.shared.config.message;
+    let mut builder = Builder::new();
+    builder
+        .max_concurrent_streams(limits::H2_STREAMS_MAX)
+        .max_header_list_size(u32::try_from(message.head_bytes_max).unwrap_or(u32::MAX))
+        .initial_window_size(limits::H2_STREAM_WINDOW_BYTES)
+        .initial_connection_window_size(limits::H2_CONNECTION_WINDOW_BYTES)
+        .max_send_buffer_size(limits::H2_SEND_BUFFER_BYTES)
+        .max_concurrent_reset_streams(limits::H2_OWN_RESETS_MAX)
+        .max_pending_accept_reset_streams(limits::H2_PENDING_RESETS_MAX)
+        .enable_connect_protocol();
+    builder
+}
+
+/// What all streams of a connection share.
+struct Peer {
+    address: SocketAddr,
+    greeting: Option<Rc<Greeting>>,
+}
+
+/// Serves one connection to its end.
+pub async fn serve(worker: Rc<Worker>, io: Io, address: SocketAddr, admission: Admission) {
+    let peer = Peer { address, greeting: io.greeting().cloned() };
+    let mut timer = worker.timers.timer();
+    if let Some(mut connection) = shake_hands(&worker, io, &mut timer).await {
+        let mut life = Life { timer, idle_since: None, parting: None };
+        poll_fn(|cx| life.poll(&worker, &peer, &mut connection, cx)).await;
+    }
+    drop(admission);
+}
+
+async fn shake_hands(worker: &Worker, io: Io, timer: &mut Timer) -> Option<Connection<Io, Bytes>> {
+    let mut handshake = pin!(builder(worker).handshake(io));
+    let at = worker.clock.now().after(worker.shared.config.timeouts.header);
+    poll_fn(|cx| {
+        if let Poll::Ready(connection) = handshake.as_mut().poll(cx) {
+            return Poll::Ready(connection.ok());
+        }
+        if worker.shared.lifecycle() == Lifecycle::Cutting {
+            return Poll::Ready(None);
+        }
+        if worker.clock.now() >= at {
+            worker.metrics.add(Counter::timeout(Phase::Header), 1);
+            return Poll::Ready(None);
+        }
+        timer.arm(at, cx);
+        Poll::Pending
+    })
+    .await
+}
+
+/// Where a connection stands.
+struct Life {
+    timer: Timer,
+    idle_since: Option<Timestamp>,
+    /// GOAWAY was sent: until when the client may take its leave once nothing runs.
+    parting: Option<Timestamp>,
+}
+
+impl Life {
+    fn poll(
+        &mut self,
+        worker: &Rc<Worker>,
+        peer: &Peer,
+        connection: &mut Connection<Io, Bytes>,
+        cx: &mut Context<'_>,
+    ) -> Poll<()> {
+        loop {
+            match connection.poll_accept(cx) {
+                Poll::Ready(Some(Ok((request, respond)))) => open(worker, peer, request, respond),
+                Poll::Ready(Some(Err(error))) => {
+                    tracing::debug!(%error, "a client's HTTP/2 connection failed");
+                    return Poll::Ready(());
+                }
+                Poll::Ready(None) => return Poll::Ready(()),
+                Poll::Pending => match self.look(worker, connection, cx) {
+                    Look::Wait => return Poll::Pending,
+                    Look::Again => {}
+                    Look::Close => return Poll::Ready(()),
+                },
+            }
+        }
+    }
+
+    /// What time and the drain ask for.
+    fn look(
+        &mut self,
+        worker: &Worker,
+        connection: &mut Connection<Io, Bytes>,
+        cx: &mut Context<'_>,
+    ) -> Look {
+        let lifecycle = worker.shared.lifecycle();
+        if lifecycle == Lifecycle::Cutting {
+            return Look::Close;
+        }
+        let now = worker.clock.now();
+        if connection.has_streams() {
+            self.idle_since = None;
+        }
+        let idle = self.idle_since.get_or_insert(now).after(worker.shared.config.timeouts.keepalive);
+        let at = if connection.has_streams() {
+            Timestamp::NEVER
+        } else {
+            self.parting.map_or(idle, |parting| parting.max(now.min(idle)))
+        };
+        let over = lifecycle != Lifecycle::Running || now >= at;
+        match self.parting {
+            None if over => {
+                connection.graceful_shutdown();
+                self.parting = Some(now.after(Some(Duration::from_millis(limits::LINGER_MS))));
+                Look::Again
+            }
+            Some(parting) if !connection.has_streams() && now >= parting => Look::Close,
+            Some(_) | None => {
+                self.timer.arm(at, cx);
+                Look::Wait
+            }
+        }
+    }
+}
+
+enum Look {
+    Wait,
+    Again,
+    Close,
+}
+
+/// Begins the exchange that a stream asks for.
+fn open(worker: &Rc<Worker>, peer: &Peer, request: Request<RecvStream>, mut respond: SendResponse<Bytes>) {
+    let (parts, body) = request.into_parts();
+    let protocol = parts.extensions.get::<h2::ext::Protocol>().map(h2::ext::Protocol::as_str);
+    let key = protocol.map(|_| generate_key()).unwrap_or_default();
+    let opening = Opening { protocol, websocket_key: &key, ended: body.is_end_stream() };
+    let mut head = worker.pool.take_small();
+    let framing = match request::write_head(&parts, opening, &mut head) {
+        Ok(framing) => framing,
+        Err(malformed) => {
+            worker.metrics.add(Counter::HeadsRefused, 1);
+            return refuse(malformed, &mut respond);
+        }
+    };
+    let method = if protocol.is_some() { Method::Get } else { Method::of(parts.method.as_str().as_bytes()) };
+    let stream = Inbound::new(worker.shared.config.message, method, head, framing, body, respond);
+    let mut client = Client::new(worker, Transport::Stream(Box::new(stream)), peer.address);
+    client.greeting = peer.greeting.clone();
+    client.http2 = true;
+    worker.spawn_stream(client_h1::serve_stream(Rc::clone(worker), client));
+}
+
+/// Answers what cannot be an exchange.
+fn refuse(malformed: Malformed, respond: &mut SendResponse<Bytes>) {
+    let mut response = Response::new(());
+    *response.status_mut() = StatusCode::METHOD_NOT_ALLOWED;
+    if malformed != Malformed::Connect || respond.send_response(response, true).is_err() {
+        respond.send_reset(Reason::PROTOCOL_ERROR); // RFC 9113 §8.1.1
+    }
+}

@@ -1,0 +1,111 @@
+//! What a proxy must know of gRPC over HTTP/2: how long a call may take, and how one that fails is told so.
+//!
+//! Source: the protocol's own page, "gRPC over HTTP2" (PROTOCOL-HTTP2.md of the grpc repository). gRPC-Web is plain
+//! HTTP to us.
+
+use std::time::Duration;
+
+use crate::time::Phase;
+
+use super::error::{Failure, Side};
+use super::forward::Source;
+
+/// Whether the head of a forwarded request is that of a gRPC call.
+#[must_use]
+pub fn head_is_call(head: &[u8]) -> bool {
+    head.split(|&byte| byte == b'\n').any(|line| {
+        let Some((name, value)) = line.split_at_checked(13) else { return false };
+        name.eq_ignore_ascii_case(b"content-type:") && is_call(value.trim_ascii())
+    })
+}
+
+/// `application/grpc`, with a message format or parameters or without; not `application/grpc-web`.
+fn is_call(content_type: &[u8]) -> bool {
+    const KIND: &[u8] = b"application/grpc";
+    content_type.split_at_checked(KIND.len()).is_some_and(|(kind, rest)| {
+        kind.eq_ignore_ascii_case(KIND) && matches!(rest.first(), None | Some(b'+' | b';' | b' '))
+    })
+}
+
+/// The client's own deadline for a call; `None` without one, or with one that is malformed.
+#[must_use]
+pub fn timeout(source: Source<'_>) -> Option<Duration> {
+    let named = |name: &[u8]| name.eq_ignore_ascii_case(b"grpc-timeout");
+    let field = source.fields.iter().find(|field| named(field.name.of(source.bytes)))?;
+    duration(field.value.of(source.bytes))
+}
+
+/// At most eight digits and a unit.
+fn duration(value: &[u8]) -> Option<Duration> {
+    let (unit, digits) = value.split_last()?;
+    if !(1..=8).contains(&digits.len()) || !digits.iter().all(u8::is_ascii_digit) {
+        return None;
+    }
+    let n: u64 = std::str::from_utf8(digits).ok()?.parse().ok()?;
+    match unit {
+        b'H' => Some(Duration::from_secs(n * 3600)),
+        b'M' => Some(Duration::from_secs(n * 60)),
+        b'S' => Some(Duration::from_secs(n)),
+        b'm' => Some(Duration::from_millis(n)),
+        b'u' => Some(Duration::from_micros(n)),
+        b'n' => Some(Duration::from_nanos(n)),
+        _ => None,
+    }
+}
+
+/// The `grpc-status` of a failed exchange (codes: statuscodes.md of the grpc repository).
+#[must_use]
+pub fn status(failure: Failure) -> u8 {
+    const DEADLINE_EXCEEDED: u8 = 4;
+    const RESOURCE_EXHAUSTED: u8 = 8;
+    const INTERNAL: u8 = 13;
+    const UNAVAILABLE: u8 = 14;
+    match failure {
+        Failure::Timeout(Phase::Drain) => UNAVAILABLE,
+        Failure::Timeout(_) => DEADLINE_EXCEEDED,
+        Failure::BodyTooLarge => RESOURCE_EXHAUSTED,
+        _ if failure.side() == Side::Client => INTERNAL,
+        _ => UNAVAILABLE,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn calls_are_known_by_their_content_type() {
+        for (value, call) in [
+            ("application/grpc", true),
+            ("application/grpc+proto", true),
+            ("Application/GRPC; charset=x", true),
+            ("application/grpc-web", false),
+            ("application/grpc-web+proto", false),
+            ("application/json", false),
+            ("", false),
+        ] {
+            let head = format!("POST /a HTTP/1.1\r\nHost: a\r\nContent-Type: {value}\r\n\r\n");
+            assert_eq!(head_is_call(head.as_bytes()), call, "{value}");
+        }
+    }
+
+    #[test]
+    fn timeouts_have_a_unit_and_at_most_eight_digits() {
+        for (value, expected) in [
+            ("1H", Some(Duration::from_secs(3600))),
+            ("2M", Some(Duration::from_secs(120))),
+            ("3S", Some(Duration::from_secs(3))),
+            ("100m", Some(Duration::from_millis(100))),
+            ("99999999u", Some(Duration::from_micros(99_999_999))),
+            ("7n", Some(Duration::from_nanos(7))),
+            ("999999999S", None),
+            ("S", None),
+            ("5", None),
+            ("-5S", None),
+            ("5s", None),
+            ("", None),
+        ] {
+            assert_eq!(duration(value.as_bytes()), expected, "{value}");
+        }
+    }
+}

@@ -1,0 +1,144 @@
+//! A client of HTTP/2 whose script blocks: `h2` on a runtime of its own thread.
+
+use std::future::Future;
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use bytes::Bytes;
+use h2::client::{ResponseFuture, SendRequest};
+use h2::{Reason, RecvStream, SendStream};
+use http::{HeaderMap, Request, Response};
+use tokio::net::TcpStream;
+use tokio::runtime::Runtime;
+
+use super::PATIENCE;
+
+/// A connection of HTTP/2 by prior knowledge.
+pub struct Http2 {
+    runtime: Runtime,
+    send: SendRequest<Bytes>,
+    connection: tokio::task::JoinHandle<Result<(), h2::Error>>,
+}
+
+/// A stream whose request has been sent, or begun.
+pub struct Opened {
+    /// The response to come.
+    pub response: ResponseFuture,
+    /// The request's body.
+    pub body: SendStream<Bytes>,
+}
+
+/// A whole response.
+pub struct Whole {
+    /// Its head.
+    pub head: Response<()>,
+    /// Its body.
+    pub body: Vec<u8>,
+    /// Its trailers.
+    pub trailers: Option<HeaderMap>,
+}
+
+/// A `GET`.
+pub fn get2(path: &str) -> Request<()> {
+    Request::get(format!("http://wire.test{path}")).body(()).unwrap()
+}
+
+/// A `POST`.
+pub fn post2(path: &str) -> Request<()> {
+    Request::post(format!("http://wire.test{path}")).body(()).unwrap()
+}
+
+impl Http2 {
+    /// Connects with `h2`'s own settings.
+    #[track_caller]
+    pub fn connect(addr: SocketAddr) -> Http2 {
+        Http2::connect_with(addr, &h2::client::Builder::new())
+    }
+
+    /// Connects.
+    #[track_caller]
+    pub fn connect_with(addr: SocketAddr, builder: &h2::client::Builder) -> Http2 {
+        let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
+        let (send, connection) = runtime.block_on(async {
+            let tcp = TcpStream::connect(addr).await.unwrap();
+            tcp.set_nodelay(true).unwrap();
+            builder.handshake(tcp).await.unwrap()
+        });
+        let connection = runtime.spawn(connection);
+        Http2 { runtime, send, connection }
+    }
+
+    /// Waits for `future`, with patience.
+    #[track_caller]
+    pub fn wait<T>(&self, future: impl Future<Output = T>) -> T {
+        self.try_wait(PATIENCE, future).expect("waited for ever")
+    }
+
+    /// Waits for `future`, for so long.
+    pub fn try_wait<T>(&self, patience: Duration, future: impl Future<Output = T>) -> Option<T> {
+        self.runtime.block_on(async { tokio::time::timeout(patience, future).await.ok() })
+    }
+
+    /// Opens a stream; its request goes on when `ends` is false.
+    #[track_caller]
+    pub fn open(&mut self, request: Request<()>, ends: bool) -> Opened {
+        let send = self.send.clone();
+        let mut send = self.wait(send.ready()).unwrap();
+        let (response, body) = send.send_request(request, ends).unwrap();
+        Opened { response, body }
+    }
+
+    /// As [`Http2::open`], where the connection may be over.
+    pub fn try_open(&mut self, request: Request<()>) -> Option<Opened> {
+        let send = self.send.clone();
+        let mut send = self.wait(send.ready()).ok()?;
+        let (response, body) = send.send_request(request, true).ok()?;
+        Some(Opened { response, body })
+    }
+
+    /// The head of the response.
+    #[track_caller]
+    pub fn head(&self, response: ResponseFuture) -> (Response<()>, RecvStream) {
+        let response = self.wait(response).unwrap();
+        let (parts, body) = response.into_parts();
+        (Response::from_parts(parts, ()), body)
+    }
+
+    /// The next bytes of a body; `None` at its end.
+    #[track_caller]
+    pub fn data(&self, body: &mut RecvStream) -> Option<Result<Bytes, h2::Error>> {
+        let data = self.wait(body.data());
+        if let Some(Ok(data)) = &data {
+            let _ = body.flow_control().release_capacity(data.len());
+        }
+        data
+    }
+
+    /// The rest of a body and its trailers, or the code it was reset with.
+    #[track_caller]
+    pub fn rest(&self, mut body: RecvStream) -> Result<(Vec<u8>, Option<HeaderMap>), Option<Reason>> {
+        let mut all = Vec::new();
+        while let Some(data) = self.data(&mut body) {
+            all.extend_from_slice(&data.map_err(|error| error.reason())?);
+        }
+        let trailers = self.wait(body.trailers()).map_err(|error| error.reason())?;
+        Ok((all, trailers))
+    }
+
+    /// A request without a body, and its whole response.
+    #[track_caller]
+    pub fn exchange(&mut self, request: Request<()>) -> Whole {
+        let opened = self.open(request, true);
+        let (head, body) = self.head(opened.response);
+        let (body, trailers) = self.rest(body).unwrap();
+        Whole { head, body, trailers }
+    }
+
+    /// Waits for the connection to end; the code it ended with, if it was not at peace.
+    #[track_caller]
+    pub fn ended(mut self) -> Result<(), Option<Reason>> {
+        drop(self.send);
+        let ended = self.runtime.block_on(async { tokio::time::timeout(PATIENCE, &mut self.connection).await });
+        ended.expect("the connection never ended").unwrap().map_err(|error| error.reason())
+    }
+}

@@ -1,0 +1,546 @@
+//! Goal: a client of HTTP/2 gets what one of HTTP/1.1 gets, stream by stream. Method: `h2` as the client, by prior
+//! knowledge, scripted origins behind; raw frames where no library would send them.
+
+use std::io::{Read, Write};
+use std::net::TcpStream;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
+
+use bytes::Bytes;
+use h2::Reason;
+use h2::ext::Protocol;
+use http::{HeaderMap, HeaderValue, Method, Request};
+
+use crate::harness::*;
+
+/// Head, body and forwarding fields are what they would be in HTTP/1.1; the log says what was spoken.
+#[test]
+fn requests_are_served() {
+    let origin = Origin::serve(|_| ok("fine"));
+    let proxy = Proxy::of(&origin);
+    let mut client = Http2::connect(proxy.addr());
+    let mut request = get2("/page?q=1");
+    request.headers_mut().append("cookie", HeaderValue::from_static("a=1"));
+    request.headers_mut().append("cookie", HeaderValue::from_static("b=2"));
+    request.headers_mut().insert("te", HeaderValue::from_static("trailers"));
+    let response = client.exchange(request);
+    assert_eq!(response.head.status(), 200);
+    assert_eq!(response.body, b"fine");
+    assert_eq!(response.head.headers()["content-length"], "4");
+    assert!(response.head.headers().contains_key("date"));
+    let head = &origin.heads_for("/page?q=1")[0];
+    assert_eq!(head.value("Host"), Some("wire.test"));
+    assert_eq!(head.values("Cookie"), ["a=1; b=2"]);
+    assert_eq!(head.value("Via"), Some("2.0 ringress"));
+    assert_eq!(head.value("TE"), Some("trailers"));
+    assert_eq!(head.value("X-Forwarded-Proto"), Some("http"));
+    assert!(!head.has("Transfer-Encoding") && !head.has("Content-Length"));
+    let line = proxy.log_for("/page");
+    assert_eq!((line.get("proto"), line.get("status"), line.get("bytes_out")), ("HTTP/2.0", "200", "4"));
+}
+
+/// HEAD, 204, 304 and empty bodies end with their head; lengths are kept where they mean something.
+#[test]
+fn responses_without_a_body_end_with_their_head() {
+    let origin = Origin::serve(|request| match request.head.target() {
+        "/204" => b"HTTP/1.1 204 No Content\r\n\r\n".to_vec(),
+        "/304" => b"HTTP/1.1 304 Not Modified\r\nContent-Length: 9\r\n\r\n".to_vec(),
+        "/head" => b"HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\n".to_vec(),
+        _ => ok(""),
+    });
+    let proxy = Proxy::of(&origin);
+    let mut client = Http2::connect(proxy.addr());
+    for (method, path, status, length) in [
+        (Method::GET, "/204", 204, None),
+        (Method::GET, "/304", 304, Some("9")),
+        (Method::HEAD, "/head", 200, Some("9")),
+        (Method::GET, "/empty", 200, Some("0")),
+    ] {
+        let mut request = get2(path);
+        *request.method_mut() = method;
+        let opened = client.open(request, true);
+        let (head, body) = client.head(opened.response);
+        assert!(body.is_end_stream(), "{path}");
+        assert_eq!(head.status(), status);
+        assert_eq!(head.headers().get("content-length").map(|value| value.to_str().unwrap()), length, "{path}");
+    }
+}
+
+/// What the origin flushes arrives at once, and trailers behind it.
+#[test]
+fn streams_arrive_as_they_are_sent() {
+    let gate = Gate::new();
+    let held = gate.clone();
+    let origin = Origin::start(move |mut conn| {
+        while conn.request_head().is_some() {
+            conn.send(CHUNKED.to_owned() + &chunk("one"));
+            held.pass();
+            conn.send(chunk("two") + "0\r\nX-Sum: 7\r\n\r\n");
+        }
+    });
+    let proxy = Proxy::of(&origin);
+    let mut client = Http2::connect(proxy.addr());
+    let opened = client.open(get2("/events"), true);
+    let (head, mut body) = client.head(opened.response);
+    assert!(!head.headers().contains_key("transfer-encoding"));
+    assert_eq!(client.data(&mut body).unwrap().unwrap(), "one");
+    gate.open();
+    let (rest, trailers) = client.rest(body).unwrap();
+    assert_eq!(rest, b"two");
+    assert_eq!(trailers.unwrap()["x-sum"], "7");
+}
+
+/// A request body streams up as it comes, with its trailers, while the response streams down.
+#[test]
+fn both_directions_stream_at_once() {
+    let origin = Origin::start(|mut conn| {
+        let head = conn.request_head().unwrap();
+        assert!(head.lists("Transfer-Encoding", "chunked"));
+        conn.send(CHUNKED);
+        loop {
+            match conn.chunk() {
+                Chunk::Data(data) => conn.send(chunk(&String::from_utf8(data).unwrap().to_uppercase())),
+                Chunk::Last(trailers) => {
+                    let sum = trailers.iter().find(|(name, _)| name.eq_ignore_ascii_case("x-sum")).unwrap();
+                    conn.send(format!("0\r\nX-Sum: {}\r\n\r\n", sum.1));
+                    return;
+                }
+                Chunk::Cut => panic!("the request was cut"),
+            }
+        }
+    });
+    let proxy = Proxy::of(&origin);
+    let mut client = Http2::connect(proxy.addr());
+    let mut opened = client.open(post2("/echo"), false);
+    let mut echo = None;
+    for word in ["one", "two", "three"] {
+        opened.body.send_data(Bytes::from_static(word.as_bytes()), false).unwrap();
+        if echo.is_none() {
+            let response = client.wait(&mut opened.response).unwrap();
+            echo = Some(response.into_body());
+        }
+        let echoed = client.data(echo.as_mut().unwrap()).unwrap().unwrap();
+        assert_eq!(echoed, word.to_uppercase());
+    }
+    let mut trailers = HeaderMap::new();
+    trailers.insert("x-sum", HeaderValue::from_static("3"));
+    opened.body.send_trailers(trailers).unwrap();
+    let (rest, trailers) = client.rest(echo.unwrap()).unwrap();
+    assert!(rest.is_empty());
+    assert_eq!(trailers.unwrap()["x-sum"], "3");
+}
+
+/// Large bodies both ways, with and without a known length, arrive byte for byte.
+#[test]
+fn large_bodies_arrive_whole() {
+    const SIZE: usize = 3_000_000;
+    let content: Arc<Vec<u8>> = Arc::new((0..=250u8).cycle().take(SIZE).collect());
+    let expected = Arc::clone(&content);
+    let origin = Origin::start(move |mut conn| {
+        while let Some(request) = conn.request() {
+            assert!(request.body.data == *expected, "the upload was changed");
+            let mut response = format!("HTTP/1.1 200 OK\r\nContent-Length: {SIZE}\r\n\r\n").into_bytes();
+            response.extend_from_slice(&expected);
+            conn.send(response);
+        }
+    });
+    let proxy = Proxy::of(&origin);
+    let mut client = Http2::connect(proxy.addr());
+    for length in [None, Some(SIZE)] {
+        let mut request = post2("/upload");
+        if let Some(length) = length {
+            request.headers_mut().insert("content-length", HeaderValue::from(length));
+        }
+        let mut opened = client.open(request, false);
+        let mut at = 0;
+        while at < SIZE {
+            opened.body.reserve_capacity((SIZE - at).min(100_000));
+            let body = &mut opened.body;
+            let room = client.wait(std::future::poll_fn(|cx| body.poll_capacity(cx))).unwrap().unwrap();
+            let end = (at + room).min(SIZE);
+            opened.body.send_data(Bytes::copy_from_slice(&content[at..end]), end == SIZE).unwrap();
+            at = end;
+        }
+        let (head, body) = client.head(opened.response);
+        assert_eq!(head.status(), 200);
+        assert!(client.rest(body).unwrap().0 == *content, "the download was changed");
+    }
+}
+
+/// A hundred streams at once are served on one connection.
+#[test]
+fn streams_are_served_side_by_side() {
+    const STREAMS: usize = 100;
+    let gate = Gate::new();
+    let held = gate.clone();
+    let waiting = Arc::new(AtomicUsize::new(0));
+    let arrived = Arc::clone(&waiting);
+    let origin = Origin::start(move |mut conn| {
+        while let Some(head) = conn.request_head() {
+            arrived.fetch_add(1, Ordering::SeqCst);
+            held.pass();
+            conn.send(ok(head.target()));
+        }
+    });
+    let proxy = Proxy::of(&origin);
+    let mut client = Http2::connect(proxy.addr());
+    let opened: Vec<Opened> =
+        (0..STREAMS).map(|i| client.open(get2(&format!("/{i}")), true)).collect();
+    eventually("all requests to be with the origin", || {
+        (waiting.load(Ordering::SeqCst) == STREAMS).then_some(())
+    });
+    (0..STREAMS).for_each(|_| gate.open());
+    for (i, opened) in opened.into_iter().enumerate() {
+        let (_, body) = client.head(opened.response);
+        assert_eq!(client.rest(body).unwrap().0, format!("/{i}").as_bytes());
+    }
+}
+
+/// A client that does not read one stream stalls that stream's origin, and no other stream.
+#[test]
+fn a_stalled_stream_stalls_its_origin_alone() {
+    let sent = Arc::new(AtomicUsize::new(0));
+    let counted = Arc::clone(&sent);
+    let origin = Origin::start(move |mut conn| {
+        while let Some(head) = conn.request_head() {
+            if head.target() == "/small" {
+                conn.send(ok("fine"));
+                continue;
+            }
+            conn.send("HTTP/1.1 200 OK\r\nContent-Length: 1000000000\r\n\r\n");
+            while conn.try_send([7; 65536]).is_ok() {
+                counted.fetch_add(65536, Ordering::SeqCst);
+            }
+            return;
+        }
+    });
+    let proxy = Proxy::of(&origin);
+    let mut builder = h2::client::Builder::new();
+    builder.initial_window_size(65_535).initial_connection_window_size(1 << 20);
+    let mut client = Http2::connect_with(proxy.addr(), &builder);
+    let opened = client.open(get2("/large"), true);
+    let (_, stalled) = client.head(opened.response);
+    let mut before = 0;
+    eventually("the origin to stall", || {
+        std::thread::sleep(Duration::from_millis(200));
+        let now = sent.load(Ordering::SeqCst);
+        (std::mem::replace(&mut before, now) == now).then_some(())
+    });
+    assert!(before < 16 << 20, "the origin could send {before} bytes");
+    assert_eq!(client.exchange(get2("/small")).body, b"fine");
+    drop(stalled);
+    assert_eq!(proxy.log_for("/large").get("detail"), "client-gone");
+}
+
+/// A reset by the client aborts its request at the origin at once.
+#[test]
+fn a_reset_by_the_client_aborts_at_the_origin() {
+    let (tx, closed) = inbox();
+    let origin = Origin::start(move |mut conn| {
+        conn.request_head().unwrap();
+        conn.assert_closed();
+        tx.send(()).unwrap();
+    });
+    let proxy = Proxy::of(&origin);
+    let mut client = Http2::connect(proxy.addr());
+    let mut opened = client.open(get2("/wait"), true);
+    eventually("the request to be with the origin", || (origin.accepted() == 1).then_some(()));
+    opened.body.send_reset(Reason::CANCEL);
+    closed.take();
+    assert_eq!(proxy.log_for("/wait").get("detail"), "client-gone");
+    assert!(client.try_open(get2("/again")).is_some(), "the connection is gone too");
+}
+
+/// A response that is cut is reset, never ended.
+#[test]
+fn a_cut_response_is_reset() {
+    for framing in ["Content-Length: 100", "Transfer-Encoding: chunked"] {
+        let origin = Origin::start(move |mut conn| {
+            conn.request_head().unwrap();
+            let piece = if framing.starts_with('C') { "part".to_owned() } else { chunk("part") };
+            conn.send(format!("HTTP/1.1 200 OK\r\n{framing}\r\n\r\n{piece}"));
+            conn.close();
+        });
+        let proxy = Proxy::of(&origin);
+        let mut client = Http2::connect(proxy.addr());
+        let opened = client.open(get2("/cut"), true);
+        let (_, body) = client.head(opened.response);
+        assert_eq!(client.rest(body).unwrap_err(), Some(Reason::CANCEL), "{framing}");
+    }
+}
+
+/// An origin that answers early is heard to the end; then the upload is told to stop, without blame.
+#[test]
+fn an_early_response_stops_the_upload() {
+    let origin = Origin::start(|mut conn| {
+        conn.request_head().unwrap();
+        conn.send("HTTP/1.1 413 Content Too Large\r\nContent-Length: 3\r\nConnection: close\r\n\r\nno!");
+        conn.close();
+    });
+    let proxy = Proxy::of(&origin);
+    let mut client = Http2::connect(proxy.addr());
+    let mut opened = client.open(post2("/upload"), false);
+    opened.body.send_data(Bytes::from_static(b"some"), false).unwrap();
+    let (head, body) = client.head(opened.response);
+    assert_eq!(head.status(), 413);
+    assert_eq!(client.rest(body).unwrap().0, b"no!");
+    let body = &mut opened.body;
+    let reason = client.wait(std::future::poll_fn(|cx| body.poll_reset(cx))).unwrap();
+    assert_eq!(reason, Reason::NO_ERROR);
+}
+
+/// Interim responses pass, in order.
+#[test]
+fn interim_responses_pass() {
+    let origin = Origin::start(|mut conn| {
+        conn.request_head().unwrap();
+        conn.send("HTTP/1.1 103 Early Hints\r\nLink: </a>\r\n\r\n");
+        conn.send(ok("fine"));
+    });
+    let proxy = Proxy::of(&origin);
+    let mut client = Http2::connect(proxy.addr());
+    let mut opened = client.open(get2("/"), true);
+    let response = &mut opened.response;
+    let hints = client.wait(std::future::poll_fn(|cx| response.poll_informational(cx))).unwrap().unwrap();
+    assert_eq!(hints.status(), 103);
+    assert_eq!(hints.headers()["link"], "</a>");
+    let (head, _) = client.head(opened.response);
+    assert_eq!(head.status(), 200);
+}
+
+/// A silent origin is answered for, on its stream alone.
+#[test]
+fn a_silent_origin_is_a_504_on_its_stream() {
+    let origin = Origin::start(|mut conn| {
+        while let Some(head) = conn.request_head() {
+            match head.target() {
+                "/silent" => conn.assert_closed(),
+                _ => conn.send(ok("fine")),
+            }
+        }
+    });
+    let proxy = Proxy::with(&origin, &["--request-timeout", "300ms"]);
+    let mut client = Http2::connect(proxy.addr());
+    let silent = client.open(get2("/silent"), true);
+    assert_eq!(client.exchange(get2("/")).body, b"fine");
+    let (head, body) = client.head(silent.response);
+    assert_eq!(head.status(), 504);
+    assert!(head.headers()["proxy-status"].to_str().unwrap().contains("http_response_timeout"));
+    assert!(!head.headers().contains_key("connection"));
+    assert!(!client.rest(body).unwrap().0.is_empty());
+    assert_eq!(client.exchange(get2("/again")).body, b"fine");
+}
+
+/// RFC 8441: a WebSocket over a stream is an upgrade at the origin, bytes both ways, ends told apart.
+#[test]
+fn extended_connect_becomes_an_upgrade() {
+    let origin = Origin::start(|mut conn| {
+        let head = conn.request_head().unwrap();
+        assert_eq!(head.target(), "/chat");
+        assert!(head.lists("Connection", "upgrade") && head.lists("Upgrade", "websocket"));
+        assert_eq!(head.value("Sec-WebSocket-Key").unwrap().len(), 24);
+        assert_eq!(head.value("Sec-WebSocket-Version"), Some("13"));
+        conn.send(
+            "HTTP/1.1 101 Switching Protocols\r\nConnection: upgrade\r\nUpgrade: websocket\r\n\
+             Sec-WebSocket-Accept: x\r\nSec-WebSocket-Protocol: chat\r\n\r\n",
+        );
+        let word = conn.exactly(4);
+        conn.send(&word);
+        assert_eq!(conn.until_end().0, b"");
+        conn.send("bye");
+    });
+    let proxy = Proxy::of(&origin);
+    let mut client = Http2::connect(proxy.addr());
+    let request = Request::connect("http://wire.test/chat")
+        .extension(Protocol::from_static("websocket"))
+        .header("sec-websocket-version", "13")
+        .body(())
+        .unwrap();
+    let mut opened = client.open(request, false);
+    let (head, mut body) = client.head(opened.response);
+    assert_eq!(head.status(), 200);
+    assert_eq!(head.headers()["sec-websocket-protocol"], "chat");
+    assert!(!head.headers().contains_key("sec-websocket-accept"));
+    opened.body.send_data(Bytes::from_static(b"echo"), false).unwrap();
+    assert_eq!(client.data(&mut body).unwrap().unwrap(), "echo");
+    opened.body.send_data(Bytes::new(), true).unwrap();
+    assert_eq!(client.rest(body).unwrap().0, b"bye");
+}
+
+/// A drain lets streams finish, takes no new ones, and then closes.
+#[test]
+fn a_drain_lets_streams_finish() {
+    let gate = Gate::new();
+    let held = gate.clone();
+    let origin = Origin::start(move |mut conn| {
+        while conn.request_head().is_some() {
+            conn.send(CHUNKED.to_owned() + &chunk("one"));
+            held.pass();
+            conn.send(chunk("two") + "0\r\n\r\n");
+        }
+    });
+    let mut proxy = Proxy::of(&origin);
+    let mut client = Http2::connect(proxy.addr());
+    let opened = client.open(get2("/events"), true);
+    let (_, mut body) = client.head(opened.response);
+    assert_eq!(client.data(&mut body).unwrap().unwrap(), "one");
+    proxy.terminate();
+    eventually("GOAWAY", || client.try_open(get2("/late")).is_none().then_some(()));
+    gate.open();
+    assert_eq!(client.rest(body).unwrap().0, b"two");
+    assert_eq!(client.ended(), Ok(()));
+    assert_eq!(proxy.wait().code(), Some(0));
+}
+
+/// An idle connection is closed after `--keepalive-timeout`, with GOAWAY.
+#[test]
+fn an_idle_connection_is_closed() {
+    let origin = Origin::serve(|_| ok("fine"));
+    let proxy = Proxy::with(&origin, &["--keepalive-timeout", "300ms"]);
+    let mut client = Http2::connect(proxy.addr());
+    assert_eq!(client.exchange(get2("/")).body, b"fine");
+    assert_eq!(client.ended(), Ok(()));
+}
+
+/// A panic in one stream resets that stream and no other.
+#[test]
+fn a_panic_costs_one_stream() {
+    let origin = Origin::serve(|_| ok("fine"));
+    let proxy = Proxy::of(&origin);
+    let mut client = Http2::connect(proxy.addr());
+    let victim = client.open(get2("/.fault/panic"), true);
+    assert!(client.wait(victim.response).is_err());
+    assert_eq!(client.exchange(get2("/")).body, b"fine");
+}
+
+/// Heads that HTTP/1.1 must not see are refused on their stream.
+#[test]
+fn malformed_heads_reach_no_origin() {
+    let origin = Origin::serve(|_| ok("fine"));
+    let proxy = Proxy::of(&origin);
+    let mut client = Http2::connect(proxy.addr());
+    let with = |name: &'static str, value: &'static str| {
+        let mut request = get2("/bad");
+        request.headers_mut().insert(name, HeaderValue::from_static(value));
+        request
+    };
+    for request in [
+        with("host", "other.test"),
+        with("x-padded", " value"),
+        with("x-padded", "value "),
+        with("transfer-encoding", "chunked"),
+        with("connection", "close"),
+        with("te", "gzip"),
+        Request::options("http://wire.test/bad").header("upgrade", "h2c").body(()).unwrap(),
+    ] {
+        let what = format!("{request:?}");
+        let opened = client.open(request, true);
+        let refused = match client.wait(opened.response) {
+            Err(error) => error.reason() == Some(Reason::PROTOCOL_ERROR),
+            Ok(response) => response.status() == 400,
+        };
+        assert!(refused, "{what}");
+    }
+    let connect = Request::connect("http://wire.test:443").body(()).unwrap();
+    let opened = client.open(connect, false);
+    assert_eq!(client.wait(opened.response).unwrap().status(), 405);
+    assert_eq!(client.exchange(get2("/")).body, b"fine");
+    assert!(origin.heads_for("/bad").is_empty());
+}
+
+/// With TLS, ALPN chooses; the origin learns that TLS was spoken.
+#[test]
+fn alpn_chooses_http2() {
+    let origin = Origin::serve(|_| ok("fine"));
+    let tls = crate::tls::Tls::of(&origin);
+    let port = tls.proxy.addrs[1].port();
+    let ca = tls.authority.write(&tls.folder);
+    let output = std::process::Command::new("curl")
+        .args(["-sS", "--http2", "--cacert", &ca, "--resolve", &format!("wire.test:{port}:127.0.0.1")])
+        .args(["-w", "%{http_version} %{http_code}", &format!("https://wire.test:{port}/")])
+        .output()
+        .unwrap();
+    assert_eq!(String::from_utf8_lossy(&output.stdout), "fine2 200", "{output:?}");
+    assert_eq!(origin.heads()[0].value("X-Forwarded-Proto"), Some("https"));
+}
+
+/// A raw frame.
+fn frame(kind: u8, flags: u8, stream: u32, payload: &[u8]) -> Vec<u8> {
+    let length = u32::try_from(payload.len()).unwrap().to_be_bytes();
+    let mut frame = vec![length[1], length[2], length[3], kind, flags];
+    frame.extend_from_slice(&stream.to_be_bytes());
+    frame.extend_from_slice(payload);
+    frame
+}
+
+const HEADERS: u8 = 1;
+const RST_STREAM: u8 = 3;
+const SETTINGS: u8 = 4;
+const PING: u8 = 6;
+const CONTINUATION: u8 = 9;
+const END_STREAM: u8 = 1;
+const END_HEADERS: u8 = 4;
+
+/// `GET / HTTP/2` to `a`, in HPACK's static table.
+const GET_BLOCK: &[u8] = &[0x82, 0x86, 0x84, 0x41, 0x01, b'a'];
+
+/// A connection of raw frames.
+fn raw(proxy: &Proxy) -> TcpStream {
+    let mut tcp = TcpStream::connect(proxy.addr()).unwrap();
+    tcp.set_read_timeout(Some(PATIENCE)).unwrap();
+    tcp.set_write_timeout(Some(PATIENCE)).unwrap();
+    tcp.write_all(b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n").unwrap();
+    tcp.write_all(&frame(SETTINGS, 0, 0, &[])).unwrap();
+    tcp
+}
+
+/// Floods end their own connection; memory stays bounded, and the neighbour is served all along.
+#[test]
+fn floods_end_their_own_connection() {
+    let origin = Origin::serve(|_| ok("fine"));
+    let mut proxy = Proxy::of(&origin);
+    let mut neighbour = Http2::connect(proxy.addr());
+    let rapid_reset = |i: u32| {
+        let stream = 2 * i + 1;
+        let mut both = frame(HEADERS, END_STREAM | END_HEADERS, stream, GET_BLOCK);
+        both.extend(frame(RST_STREAM, 0, stream, &8u32.to_be_bytes()));
+        both
+    };
+    let continuation = |i: u32| match i {
+        0 => frame(HEADERS, END_STREAM, 1, GET_BLOCK),
+        _ => frame(CONTINUATION, 0, 1, &[0, 1, b'x', 1, b'y'].repeat(200)),
+    };
+    let ping = |_| frame(PING, 0, 0, &[0; 8]);
+    let settings = |_| frame(SETTINGS, 0, 0, &[0, 3, 0, 0, 0, 9]);
+    let floods: [(&str, &dyn Fn(u32) -> Vec<u8>, bool); 4] = [
+        ("rapid reset", &rapid_reset, true),
+        ("CONTINUATION", &continuation, true),
+        ("PING", &ping, false),
+        ("SETTINGS", &settings, false),
+    ];
+    for (what, flood, must_end) in floods {
+        let before = resident_kib(&proxy);
+        let mut tcp = raw(&proxy);
+        let mut ended = false;
+        for i in 0..20_000 {
+            // Never reading: answers pile up in the kernel, and must not pile up in the proxy.
+            if tcp.write_all(&flood(i)).is_err() {
+                ended = true;
+                break;
+            }
+            if i % 5_000 == 0 {
+                assert_eq!(neighbour.exchange(get2("/")).body, b"fine", "{what}");
+            }
+        }
+        if must_end && !ended {
+            let mut rest = Vec::new();
+            ended = tcp.read_to_end(&mut rest).is_ok() || rest.is_empty();
+        }
+        assert!(ended || !must_end, "{what}: the flood was endured");
+        let grown = resident_kib(&proxy).saturating_sub(before);
+        assert!(grown < 8 * 1024, "{what}: {grown} KiB");
+        assert_eq!(neighbour.exchange(get2("/")).body, b"fine", "{what}");
+    }
+    proxy.assert_healthy();
+}
