@@ -120,11 +120,12 @@ def header(chosen, cores):
 
 def write(options, document, results):
     """After every scenario, so that an interrupted run keeps what it has."""
+    document = placeless(document)
     if options.json:
-        options.json.write_text(json.dumps(document, indent=1) + "\n", encoding="utf-8")
+        options.json.write_text(document, encoding="utf-8")
     if options.out:
         options.out.mkdir(parents=True, exist_ok=True)
-        (options.out / "results.json").write_text(json.dumps(document, indent=1) + "\n", encoding="utf-8")
+        (options.out / "results.json").write_text(document, encoding="utf-8")
         text = "\n".join(table.markdown(*one) for one in results)
         (options.out / "results.md").write_text(text, encoding="utf-8")
         (options.out / "ratios.svg").write_text(plot.svg(results), encoding="utf-8")
@@ -155,3 +156,8 @@ def missing_figures(scenario, result):
             yield f"{one['peer']}: {one['errors']} errors"
     if not figures.ratios(result["rounds"]) and len(result["medians"]) > 1 and scenario.name != "idle":
         yield "no ratios"
+
+
+def placeless(document):
+    """As JSON, with paths from the root of the repository on: where that lies is nobody's business."""
+    return json.dumps(document, indent=1).replace(f"{origin.ROOT}/", "") + "\n"

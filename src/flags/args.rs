@@ -264,7 +264,7 @@ pub struct TimeoutArgs {
 #[derive(Args, Debug)]
 #[command(next_help_heading = "Limits")]
 pub struct Limits {
-    /// Largest request or response head in bytes, 1KiB to 64KiB; a larger request is answered 431
+    /// Largest request or response head in bytes, 1KiB to 80KiB; a larger request is answered 431
     #[arg(
         long, env = "RINGRESS_MAX_HEAD_BYTES", value_name = "SIZE", default_value = "32KiB",
         value_parser = size::head

@@ -214,7 +214,7 @@ fn errors_name_the_flag_the_value_and_an_example() {
         (&["--request-timeout", "10"], &["--request-timeout", "'10'", "10s"]),
         (&["--request-timeout=-1s"], &["--request-timeout", "'-1s'", "10s"]),
         (&["--max-body-bytes", "10m"], &["--max-body-bytes", "'10m'", "MiB"]),
-        (&["--max-head-bytes", "1MiB"], &["--max-head-bytes", "'1MiB'", "1KiB to 64KiB"]),
+        (&["--max-head-bytes", "1MiB"], &["--max-head-bytes", "'1MiB'", "1KiB to 80KiB"]),
         (&["--listen", "8080"], &["--listen", "'8080'", ":8080"]),
         (&["--upstream", "h2://app"], &["--upstream", "'h2://app'", "not supported yet", "http://"]),
         (&["--timeout-status", "200"], &["--timeout-status", "'200'", "503"]),

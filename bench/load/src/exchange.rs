@@ -59,6 +59,7 @@ pub struct Exchanges {
     expect: Expect,
     clients: Vec<Client>,
     idle: Vec<usize>,
+    turn: bool,
     overdue: VecDeque<u64>,
     next_due: u64,
     stopped: bool,
@@ -85,6 +86,7 @@ impl Exchanges {
             expect,
             clients,
             idle: Vec::new(),
+            turn: false,
             overdue: VecDeque::new(),
             next_due: 0,
             stopped: false,
@@ -166,10 +168,18 @@ impl Exchanges {
         }
     }
 
+    /// A connection that is free; in company, by turns one that is measured and one that is not.
+    fn take_idle(&mut self) -> Option<usize> {
+        self.turn = !self.turn;
+        let wanted = |id: &usize| id.is_multiple_of(2) == self.turn;
+        let at = self.idle.iter().position(wanted).filter(|_| self.company.is_some());
+        at.map(|at| self.idle.swap_remove(at)).or_else(|| self.idle.pop())
+    }
+
     /// Starts every request that is due.
     fn keep_rate(&mut self, links: &mut Links, rate: f64, now: u64) -> u64 {
         while self.next_due <= now && !self.stopped {
-            match self.idle.pop() {
+            match self.take_idle() {
                 Some(id) if links.is_open(id) => self.ask(links, id, self.next_due),
                 Some(_) => continue,
                 None if self.overdue.len() < OVERDUE_MAX => self.overdue.push_back(self.next_due),
