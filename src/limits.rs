@@ -200,7 +200,6 @@ pub const H2_PENDING_RESETS_MAX: usize = 20;
 /// Bytes of framing around one chunk: 16 digits and two line ends.
 pub const CHUNK_FRAME_BYTES_MAX: usize = 20;
 
-
 const _: () = assert!(TARGET_BYTES_MAX < HEAD_BYTES_MAX);
 const _: () = assert!(HEAD_BYTES_MAX <= SCRATCH_BYTES, "a whole head fits one read");
 const _: () = assert!(FIELDS_MAX <= FIELDS_CEILING);

@@ -17,7 +17,7 @@ use ringress::config::Config;
 use ringress::control::dns::Resolver;
 use ringress::control::log_writer::LogWriter;
 use ringress::flags::{self, Command};
-use ringress::net::listener;
+use ringress::net::listener::{self, Service};
 use ringress::net::shared::{Budget, Shared};
 use ringress::net::thread::{self, Setup};
 use ringress::telemetry::metrics::Shard;
@@ -151,7 +151,7 @@ fn start_worker(log: &str) -> SocketAddr {
     let setup = Setup {
         index: 0,
         core: None,
-        listeners: sockets,
+        listeners: sockets.into_iter().map(|socket| (Service::Plain, socket)).collect(),
         doorbell: rustix::event::eventfd(0, rustix::event::EventfdFlags::CLOEXEC).unwrap(),
         shared: Arc::new(Shared::new(config, endpoints, Budget::within(1000, 1), Instant::now())),
         metrics: Arc::new(Shard::default()),

@@ -17,10 +17,43 @@ const ARROWS: &[(&str, &[&str])] = &[
     ("proxy", &["h1", "time", "telemetry", "limits", "config"]),
     ("translate", &["proxy", "h1", "limits"]),
     ("net", &["translate", "proxy", "h1", "time", "telemetry", "limits", "config"]),
-    ("control", &["translate", "net", "proxy", "h1", "time", "telemetry", "limits", "config", "flags", "demo"]),
+    (
+        "control",
+        &["translate", "net", "proxy", "h1", "time", "telemetry", "limits", "config", "flags", "demo"],
+    ),
     ("demo", &["proxy", "h1", "time", "telemetry", "limits", "config"]),
-    ("main", &["translate", "control", "net", "proxy", "h1", "time", "telemetry", "limits", "config", "flags", "demo"]),
-    ("lib", &["translate", "control", "net", "proxy", "h1", "time", "telemetry", "limits", "config", "flags", "demo"]),
+    (
+        "main",
+        &[
+            "translate",
+            "control",
+            "net",
+            "proxy",
+            "h1",
+            "time",
+            "telemetry",
+            "limits",
+            "config",
+            "flags",
+            "demo",
+        ],
+    ),
+    (
+        "lib",
+        &[
+            "translate",
+            "control",
+            "net",
+            "proxy",
+            "h1",
+            "time",
+            "telemetry",
+            "limits",
+            "config",
+            "flags",
+            "demo",
+        ],
+    ),
 ];
 
 /// Rooms that decide and never act: time and randomness are their arguments.

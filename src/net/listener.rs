@@ -150,21 +150,22 @@ fn accept_batch(worker: &Rc<Worker>, listener: &TcpListener, service: Service) -
     for _ in 0..limits::ACCEPT_BATCH_MAX {
         let Some(admission) = worker.shared.admit() else { return Batch::Full };
         match accept_one(listener) {
-            Accepted::Connection(stream, peer) => {
-                match super::socket::Socket::tcp(stream) {
-                    Ok(transport) if service == Service::Tls => worker.spawn_connection(
-                        accepted::serve_tls(Rc::clone(worker), transport, peer, admission),
-                    ),
-                    Ok(transport) => worker.spawn_connection(accepted::serve(
-                        Rc::clone(worker),
-                        transport,
-                        peer,
-                        admission,
-                        service,
-                    )),
-                    Err(error) => return Batch::Starved(error),
-                }
-            }
+            Accepted::Connection(stream, peer) => match super::socket::Socket::tcp(stream) {
+                Ok(transport) if service == Service::Tls => worker.spawn_connection(accepted::serve_tls(
+                    Rc::clone(worker),
+                    transport,
+                    peer,
+                    admission,
+                )),
+                Ok(transport) => worker.spawn_connection(accepted::serve(
+                    Rc::clone(worker),
+                    transport,
+                    peer,
+                    admission,
+                    service,
+                )),
+                Err(error) => return Batch::Starved(error),
+            },
             Accepted::Gone => {}
             Accepted::Empty => return Batch::Empty,
             Accepted::Starved(error) => return Batch::Starved(error),

@@ -80,7 +80,11 @@ impl AsFd for Descriptor {
 /// One heap cell per direction for the life of the connection, instead of one future per wait.
 type Watch = Pin<Box<dyn Future<Output = Infallible>>>;
 
-fn watch(fd: Rc<Descriptor>, direction: impl Fn(&Descriptor) -> &Cell<Readiness> + 'static, read: bool) -> Watch {
+fn watch(
+    fd: Rc<Descriptor>,
+    direction: impl Fn(&Descriptor) -> &Cell<Readiness> + 'static,
+    read: bool,
+) -> Watch {
     Box::pin(async move {
         loop {
             let polled = match (&fd.stream, read) {

@@ -207,11 +207,11 @@ impl Transport {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use std::os::unix::net::UnixStream as StdUnixStream;
-    use std::future::poll_fn;
     use crate::net::buffers::{BufferPool, Outbox};
     use crate::net::thread::runtime;
+    use std::future::poll_fn;
     use std::io::{Read as _, Write as _};
+    use std::os::unix::net::UnixStream as StdUnixStream;
 
     fn pair() -> (Transport, StdUnixStream) {
         let (ours, theirs) = StdUnixStream::pair().unwrap();

@@ -33,7 +33,12 @@ fn requests_become_heads_that_the_parser_takes() {
     for (request, opening, body, framing) in [
         (get(), OPENING, Body::None, Framing::None),
         (post(), Opening { ended: false, ..OPENING }, Body::Chunked, Framing::Chunked),
-        (post().header("content-length", "7"), Opening { ended: false, ..OPENING }, Body::Length, Framing::Length(7)),
+        (
+            post().header("content-length", "7"),
+            Opening { ended: false, ..OPENING },
+            Body::Length,
+            Framing::Length(7),
+        ),
         (post().header("content-length", "0"), OPENING, Body::None, Framing::Length(0)),
     ] {
         let (text, written) = written(request, opening).unwrap();
@@ -148,11 +153,13 @@ fn responses_become_heads_that_the_parser_takes() {
 
 #[test]
 fn a_head_for_an_origin_keeps_its_meaning() {
-    let text = "POST /x?y HTTP/1.1\r\nHost: a.test\r\nTE: trailers\r\nConnection: TE\r\nContent-Length: 3\r\n\r\n";
+    let text =
+        "POST /x?y HTTP/1.1\r\nHost: a.test\r\nTE: trailers\r\nConnection: TE\r\nContent-Length: 3\r\n\r\n";
     let mut fields = Fields::new();
     let parsed = parse_request(text.as_bytes(), &MessageLimits::default(), &mut fields).unwrap();
     let Parsed::Complete(head) = parsed else { panic!() };
-    let request = request::read_head(&head, Source { bytes: text.as_bytes(), fields: &fields }, "https").unwrap();
+    let request =
+        request::read_head(&head, Source { bytes: text.as_bytes(), fields: &fields }, "https").unwrap();
     assert_eq!(request.method(), Method::POST);
     assert_eq!(request.uri(), "https://a.test/x?y");
     let names: Vec<_> = request.headers().iter().map(|(name, _)| name.as_str()).collect();

@@ -6,6 +6,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use crate::harness::*;
+use crate::workers::resident_kib;
 
 /// What two pairs of socket buffers may hold, and then some.
 const SENT_BYTES_MAX: u64 = 24 * 1024 * 1024;
@@ -47,13 +48,6 @@ fn settled(sent: &AtomicU64) -> u64 {
         }
         (last.1.elapsed() > Duration::from_millis(300) && now > 0).then_some(now)
     })
-}
-
-/// Resident memory of the proxy in KiB.
-fn resident_kib(proxy: &Proxy) -> u64 {
-    let status = std::fs::read_to_string(format!("/proc/{}/status", proxy.pid())).unwrap();
-    let line = status.lines().find(|line| line.starts_with("VmRSS:")).unwrap();
-    line.split_whitespace().nth(1).unwrap().parse().unwrap()
 }
 
 /// A client that reads nothing stalls the origin; `--write-timeout` cuts it; its neighbour does not notice.

@@ -70,7 +70,7 @@ fn requests_are_served() {
     assert_eq!(tls.proxy.get("/").text(), "fine");
     assert_eq!(origin.heads().last().unwrap().value("x-forwarded-proto"), Some("http"));
     let mut config = (*tls.authority.trusting()).clone();
-    config.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
+    config.alpn_protocols = vec![b"http/1.1".to_vec()];
     let client = Peer::connect_tls(tls.proxy.addrs[1], &config.into(), "wire.test");
     assert_eq!(client.handshake().alpn.as_deref(), Some(b"http/1.1".as_slice()));
 }

@@ -64,7 +64,7 @@ pub struct Inbound {
     data: Bytes,
     /// Trailers that have arrived.
     trailers: Option<HeaderMap>,
-    /// Bytes the engine has read, whose room in the window is given back when it comes for more.
+    /// Bytes the engine has read, whose room in the window is given back when it comes, or waits, for more.
     owed: usize,
     reading: Reading,
     writing: Writing,
@@ -162,7 +162,7 @@ impl Inbound {
         let room = out.len().saturating_sub(limits::CHUNK_FRAME_BYTES_MAX);
         let n = self.data.len().min(room);
         if n == 0 {
-            return 0;
+            return self.hand_over_piecemeal(out);
         }
         let whole = out.len();
         let mut rest = out;
@@ -174,6 +174,19 @@ impl Inbound {
         let mut rest = behind;
         let _ = rest.write_all(b"\r\n");
         whole - rest.len()
+    }
+
+    /// A chunk for a reader with no room for one: whoever reads must get on, however little room it has.
+    fn hand_over_piecemeal(&mut self, out: &mut [u8]) -> usize {
+        let n = self.data.len().min(limits::CHUNK_FRAME_BYTES_MAX);
+        if n == 0 {
+            return 0;
+        }
+        let _ = write!(self.text, "{n:x}\r\n"); // writing to a Vec cannot fail
+        self.text.extend_from_slice(&self.data.split_to(n));
+        self.text.extend_from_slice(b"\r\n");
+        self.owed += n;
+        self.read_text(out)
     }
 
     /// The client has ended its side: what of it the engine must read.
@@ -277,7 +290,8 @@ impl Inbound {
         };
         let decoded = decoder.decode(&mut bytes).map_err(io::Error::other)?;
         bytes.truncate(decoded.payload);
-        let trailers = if decoded.done { fields::read_trailers(decoder.trailers()) } else { HeaderMap::new() };
+        let trailers =
+            if decoded.done { fields::read_trailers(decoder.trailers()) } else { HeaderMap::new() };
         let last = decoded.done && trailers.is_empty();
         if !bytes.is_empty() || last {
             send.send_data(Bytes::from(bytes), last).map_err(broken)?;
@@ -301,7 +315,13 @@ impl Inbound {
 
 impl Stream for Inbound {
     fn poll_readable(&mut self, cx: &mut Context<'_>) -> Poll<()> {
-        if self.is_readable() { Poll::Ready(()) } else { self.poll_arrival(cx) }
+        if self.is_readable() {
+            return Poll::Ready(());
+        }
+        if self.give_window_back().is_err() {
+            self.reading = Reading::Gone;
+        }
+        self.poll_arrival(cx)
     }
 
     fn poll_writable(&mut self, cx: &mut Context<'_>) -> Poll<()> {
@@ -318,9 +338,7 @@ impl Stream for Inbound {
     }
 
     fn is_readable(&self) -> bool {
-        self.has_text()
-            || !self.data.is_empty()
-            || matches!(self.reading, Reading::Ending | Reading::Gone)
+        self.has_text() || !self.data.is_empty() || matches!(self.reading, Reading::Ending | Reading::Gone)
     }
 
     fn try_read(&mut self, buf: &mut [u8]) -> io::Result<Option<usize>> {
@@ -330,7 +348,8 @@ impl Stream for Inbound {
         self.give_window_back()?;
         let mut filled = 0;
         loop {
-            if self.data.is_empty() && self.poll_arrival(&mut Context::from_waker(Waker::noop())).is_pending() {
+            if self.data.is_empty() && self.poll_arrival(&mut Context::from_waker(Waker::noop())).is_pending()
+            {
                 break; // whoever waits asks again, with a waker of its own
             }
             match self.reading {

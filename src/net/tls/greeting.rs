@@ -18,7 +18,11 @@ pub struct Greeting {
 impl Greeting {
     /// What `connection`, whose handshake has ended, was told. `subject` is that of a verified client certificate.
     #[must_use]
-    pub fn of(connection: &Connection, certificates: Arc<Certificates>, subject: Option<Box<str>>) -> Greeting {
+    pub fn of(
+        connection: &Connection,
+        certificates: Arc<Certificates>,
+        subject: Option<Box<str>>,
+    ) -> Greeting {
         let sni = match connection {
             Connection::Server(server) => server.server_name().map(Into::into),
             Connection::Client(_) => None,

@@ -15,8 +15,8 @@ use rustls::{
 use super::handshake::{accept, connect};
 use super::*;
 use crate::net::buffers::{BufferPool, Outbox};
-use crate::net::thread::runtime;
 use crate::net::socket::Socket;
+use crate::net::thread::runtime;
 use crate::net::transport::Transport;
 
 type Peer = StreamOwned<ClientConnection, UnixStream>;

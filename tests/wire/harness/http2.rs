@@ -34,8 +34,6 @@ pub struct Whole {
     pub head: Response<()>,
     /// Its body.
     pub body: Vec<u8>,
-    /// Its trailers.
-    pub trailers: Option<HeaderMap>,
 }
 
 /// A `GET`.
@@ -58,7 +56,8 @@ impl Http2 {
     /// Connects.
     #[track_caller]
     pub fn connect_with(addr: SocketAddr, builder: &h2::client::Builder) -> Http2 {
-        let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
+        let runtime =
+            tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
         let (send, connection) = runtime.block_on(async {
             let tcp = TcpStream::connect(addr).await.unwrap();
             tcp.set_nodelay(true).unwrap();
@@ -130,15 +129,16 @@ impl Http2 {
     pub fn exchange(&mut self, request: Request<()>) -> Whole {
         let opened = self.open(request, true);
         let (head, body) = self.head(opened.response);
-        let (body, trailers) = self.rest(body).unwrap();
-        Whole { head, body, trailers }
+        let (body, _) = self.rest(body).unwrap();
+        Whole { head, body }
     }
 
     /// Waits for the connection to end; the code it ended with, if it was not at peace.
     #[track_caller]
     pub fn ended(mut self) -> Result<(), Option<Reason>> {
         drop(self.send);
-        let ended = self.runtime.block_on(async { tokio::time::timeout(PATIENCE, &mut self.connection).await });
+        let ended =
+            self.runtime.block_on(async { tokio::time::timeout(PATIENCE, &mut self.connection).await });
         ended.expect("the connection never ended").unwrap().map_err(|error| error.reason())
     }
 }
