@@ -6,6 +6,10 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
+/// What the top of the house may use.
+const EVERY_ROOM: &[&str] =
+    &["control", "net", "translate", "proxy", "h1", "time", "telemetry", "limits", "config", "flags", "demo"];
+
 /// Each room and the rooms it may use, itself aside.
 const ARROWS: &[(&str, &[&str])] = &[
     ("limits", &[]),
@@ -19,41 +23,11 @@ const ARROWS: &[(&str, &[&str])] = &[
     ("net", &["translate", "proxy", "h1", "time", "telemetry", "limits", "config"]),
     (
         "control",
-        &["translate", "net", "proxy", "h1", "time", "telemetry", "limits", "config", "flags", "demo"],
+        &["net", "translate", "proxy", "h1", "time", "telemetry", "limits", "config", "flags", "demo"],
     ),
     ("demo", &["proxy", "h1", "time", "telemetry", "limits", "config"]),
-    (
-        "main",
-        &[
-            "translate",
-            "control",
-            "net",
-            "proxy",
-            "h1",
-            "time",
-            "telemetry",
-            "limits",
-            "config",
-            "flags",
-            "demo",
-        ],
-    ),
-    (
-        "lib",
-        &[
-            "translate",
-            "control",
-            "net",
-            "proxy",
-            "h1",
-            "time",
-            "telemetry",
-            "limits",
-            "config",
-            "flags",
-            "demo",
-        ],
-    ),
+    ("main", EVERY_ROOM),
+    ("lib", EVERY_ROOM),
 ];
 
 /// Rooms that decide and never act: time and randomness are their arguments.

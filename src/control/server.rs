@@ -21,7 +21,8 @@ use signal_hook::iterator::Signals;
 
 use crate::config::{Config, Upstream};
 use crate::limits;
-use crate::net::listener::{self, Service};
+use crate::net::accepted::Service;
+use crate::net::listener;
 use crate::net::log_sink::LogSink;
 use crate::net::shared::{Budget, Lifecycle, Shared};
 use crate::net::thread::{self, Setup};

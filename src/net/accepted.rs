@@ -12,11 +12,21 @@ use super::client::Client;
 use super::client_h1::{self, Ended};
 use super::client_h2;
 use super::h2::io::Io;
-use super::listener::Service;
 use super::shared::Admission;
 use super::socket::Socket;
 use super::tls::handshake;
 use super::worker::Worker;
+
+/// What clients of a listener get.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Service {
+    /// The proxy, in the clear.
+    Plain,
+    /// The proxy, behind a TLS handshake.
+    Tls,
+    /// A redirect to the first listener with TLS, whatever they ask.
+    Redirect,
+}
 
 /// Serves one connection with TLS to its end.
 pub async fn serve_tls(worker: Rc<Worker>, socket: Socket, peer: SocketAddr, admission: Admission) {

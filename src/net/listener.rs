@@ -17,7 +17,7 @@ use crate::limits;
 use crate::telemetry::metrics::Counter;
 use crate::time::Timestamp;
 
-use super::accepted;
+use super::accepted::{self, Service};
 use super::shared::Lifecycle;
 use super::worker::{Hold, Worker};
 
@@ -56,17 +56,6 @@ fn socket(address: SocketAddr, share: bool) -> io::Result<Socket> {
     socket.set_tcp_nodelay(true)?;
     socket.bind(&address.into())?;
     Ok(socket)
-}
-
-/// What clients of a listener get.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Service {
-    /// The proxy, in the clear.
-    Plain,
-    /// The proxy, behind a TLS handshake.
-    Tls,
-    /// A redirect to the first listener with TLS, whatever they ask.
-    Redirect,
 }
 
 /// What one accept(2) came to.

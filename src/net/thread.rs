@@ -14,7 +14,8 @@ use rustix::io::Errno;
 use crate::limits;
 use crate::telemetry::metrics::Shard;
 
-use super::listener::{self, Service};
+use super::accepted::Service;
+use super::listener;
 use super::log_sink::LogSink;
 use super::shared::{Lifecycle, Shared};
 use super::worker::Worker;
