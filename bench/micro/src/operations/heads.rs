@@ -103,6 +103,8 @@ fn hop() -> Hop<'static> {
         client: IpAddr::V4(Ipv4Addr::new(192, 0, 2, 17)),
         trusted: false,
         scheme: "http",
+        http2: false,
+        client_subject: None,
         request_id: black_box(b"0123456789abcdef0123456789abcdef"),
         forwarded: false,
         allow_underscores: false,
