@@ -193,6 +193,8 @@ pub const H2_STREAM_WINDOW_BYTES: u32 = 64 * 1024;
 pub const H2_CONNECTION_WINDOW_BYTES: u32 = 1024 * 1024;
 /// Bytes of a response that wait inside one stream for the client's window or socket.
 pub const H2_SEND_BUFFER_BYTES: usize = 64 * 1024;
+/// Bytes that a client of HTTP/2 must take within `--write-timeout` while more wait for it.
+pub const H2_PROGRESS_BYTES_MIN: usize = 16 * 1024;
 /// Streams reset by us that are remembered, for frames that are still on their way.
 pub const H2_OWN_RESETS_MAX: usize = 32;
 /// Streams that a client has opened and reset before they were looked at; beyond that it floods (CVE-2023-44487).

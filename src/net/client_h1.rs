@@ -14,6 +14,7 @@ use std::task::{Context, Poll};
 
 use crate::h1::head::{Parsed, parse_request};
 use crate::h1::{HeadError, HeadScan, RequestHead, Version};
+use crate::limits;
 use crate::proxy::error::Failure;
 use crate::proxy::exchange::{Deadline, Exchange, Request};
 use crate::proxy::forward::{self, Source};
@@ -253,8 +254,9 @@ impl Client {
             Facts::new(started, now),
         );
         txn.splice_min = config.splice_min.filter(|_| self.transport.splices()).unwrap_or(u64::MAX);
-        if let Some(timeout) = self.http2.then(|| grpc::timeout(source)).flatten() {
-            txn.exchange.expire(timeout);
+        if self.http2 {
+            txn.exchange.demand_progress(limits::H2_PROGRESS_BYTES_MIN);
+            grpc::timeout(source).into_iter().for_each(|timeout| txn.exchange.expire(timeout));
         }
         txn.answers_itself = forward::answers_itself(&head, source);
         if worker.journal.is_on() {

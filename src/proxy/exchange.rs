@@ -116,6 +116,9 @@ pub struct Exchange {
     client_sent_at: Timestamp,
     /// When the client last took something, or began to owe us a read.
     client_took_at: Timestamp,
+    /// Bytes it has taken since.
+    taken: usize,
+    progress_bytes_min: usize,
 }
 
 impl Exchange {
@@ -146,6 +149,8 @@ impl Exchange {
             origin_at: now,
             client_sent_at: now,
             client_took_at: now,
+            taken: 0,
+            progress_bytes_min: 0,
         }
     }
 
@@ -230,10 +235,19 @@ impl Exchange {
 
     /// The client took `taken` bytes of the response; `unsent` of those we hold are left.
     pub fn client_took(&mut self, taken: usize, unsent: usize, now: Timestamp) {
-        if taken > 0 || self.download.is_settled() {
+        self.taken = self.taken.saturating_add(taken);
+        let progress = self.taken > 0 && (self.taken >= self.progress_bytes_min || unsent == 0);
+        if progress || self.download.is_settled() {
             self.client_took_at = now;
+            self.taken = 0;
         }
         self.download.settle(unsent);
+    }
+
+    /// While bytes wait for the client, only so many of them taken count as progress. A client of HTTP/2 opens its
+    /// window as it likes, a byte at a time if it likes; a socket has no such dial.
+    pub fn demand_progress(&mut self, bytes: usize) {
+        self.progress_bytes_min = bytes;
     }
 
     /// The client's side acknowledged bytes that had left us before: it reads, if slowly.

@@ -240,6 +240,40 @@ fn a_stalled_stream_stalls_its_origin_alone() {
     assert_eq!(proxy.log_for("/large").get("detail"), "client-gone");
 }
 
+/// A client that opens its window a few bytes at a time makes no progress that counts: `--write-timeout` cuts it.
+#[test]
+fn a_dribbling_window_is_cut() {
+    let origin = Origin::serve(|_| ok(&"x".repeat(200_000)));
+    let proxy = Proxy::with(&origin, &["--write-timeout", "600ms"]);
+    let mut builder = h2::client::Builder::new();
+    builder.initial_window_size(64);
+    let mut client = Http2::connect_with(proxy.addr(), &builder);
+    let opened = client.open(get2("/large"), true);
+    let (_, mut body) = client.head(opened.response);
+    let since = std::time::Instant::now();
+    let reason = loop {
+        match client.data(&mut body) {
+            Some(Ok(_)) => std::thread::sleep(Duration::from_millis(20)), // so much the script is about
+            Some(Err(error)) => break error.reason(),
+            None => panic!("64 bytes each 20 ms were enough"),
+        }
+    };
+    assert_eq!(reason, Some(Reason::CANCEL));
+    assert_took(since, Duration::from_millis(600));
+    assert_eq!(proxy.log_for("/large").get("phase"), "write");
+}
+
+/// A client that reads quickly, through a small window, is served.
+#[test]
+fn a_small_window_is_no_crime() {
+    let origin = Origin::serve(|_| ok(&"x".repeat(50_000)));
+    let proxy = Proxy::with(&origin, &["--write-timeout", "2s"]);
+    let mut builder = h2::client::Builder::new();
+    builder.initial_window_size(512);
+    let mut client = Http2::connect_with(proxy.addr(), &builder);
+    assert_eq!(client.exchange(get2("/")).body.len(), 50_000);
+}
+
 /// A reset by the client aborts its request at the origin at once.
 #[test]
 fn a_reset_by_the_client_aborts_at_the_origin() {
