@@ -185,6 +185,9 @@ impl Default for MessageLimits {
     }
 }
 
+/// Lines of the process's own log that wait for standard error; beyond that they are lost.
+pub const LOG_LINES_WAITING_MAX: usize = 1024;
+
 /// Streams that a client of HTTP/2 may have open at once (SETTINGS_MAX_CONCURRENT_STREAMS).
 pub const H2_STREAMS_MAX: u32 = 100;
 /// Bytes of a request body that a client may send ahead on one stream.

@@ -52,6 +52,8 @@ def describe():
         "load_average": os.getloadavg(),
         "descriptors": resource.getrlimit(resource.RLIMIT_NOFILE)[0],
         "mitigations": mitigations(),
+        # BBR paces with timers even over loopback, which costs more than the rest of a large transfer.
+        "congestion_control": measure.read("/proc/sys/net/ipv4/tcp_congestion_control").strip(),
     }
 
 

@@ -225,7 +225,8 @@ def provenance(everything):
 def machine(told):
     cores = f"{told['cores']} cores" + (" of a virtual machine" if told["hypervisor"] else "")
     return (f"{told['cpu']}, {cores}, {told['memory_kib'] / (1 << 20):.0f} GiB, Linux {told['kernel']}, "
-            f"{told['system']}, load average {told['load_average'][0]:.1f} at the start")
+            f"{told['system']}, {told.get('congestion_control', 'unknown')} congestion control, "
+            f"load average {told['load_average'][0]:.1f} at the start")
 
 
 def versions(told):

@@ -19,6 +19,8 @@ use rustix::process::{Resource, getrlimit, setrlimit};
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM, SIGUSR1, SIGUSR2};
 use signal_hook::iterator::Signals;
 
+use tracing_appender::non_blocking::{NonBlockingBuilder, WorkerGuard};
+
 use crate::config::{Config, Upstream};
 use crate::limits;
 use crate::net::accepted::Service;
@@ -58,7 +60,7 @@ struct Handle {
 /// # Errors
 /// It could not start, or a worker died.
 pub fn run(mut config: Config) -> Result<(), StartError> {
-    log_to_stderr(&config.log_level);
+    let _log = log_to_stderr(&config.log_level);
     log_panics();
     let workers = cores(&config);
     let budget = descriptors(&config, workers.len())?;
@@ -97,15 +99,27 @@ pub fn run(mut config: Config) -> Result<(), StartError> {
     Ok(())
 }
 
-fn log_to_stderr(filter: &str) {
+/// What libraries say of single connections, in words that a peer chooses, is for whoever asks for it by name
+/// (`--log-level info,h2=debug`): a peer could fill a disk with it.
+const QUIET_LIBRARIES: &str = "h2=off,rustls=off";
+
+/// Starts the log of the process. Lines are written by a thread of its own, and lost when standard error does not take
+/// them: a worker never waits for whoever reads them. The guard writes what is left when it is dropped.
+fn log_to_stderr(filter: &str) -> WorkerGuard {
+    let filter = format!("{QUIET_LIBRARIES},{filter}");
     let filter = tracing_subscriber::EnvFilter::try_new(filter).unwrap_or_else(|_| "info".into());
+    let (writer, guard) = NonBlockingBuilder::default()
+        .buffered_lines_limit(limits::LOG_LINES_WAITING_MAX)
+        .thread_name("log")
+        .finish(std::io::stderr());
     // A second server in one process (tests) keeps the first one's subscriber.
     let _ = tracing_subscriber::fmt()
         .with_env_filter(filter)
-        .with_writer(std::io::stderr)
+        .with_writer(writer)
         .with_ansi(std::io::IsTerminal::is_terminal(&std::io::stderr()))
         .with_target(false)
         .try_init();
+    guard
 }
 
 /// Panics are bugs: they are logged with their place, whichever task they end.

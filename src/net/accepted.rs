@@ -15,6 +15,7 @@ use super::h2::io::Io;
 use super::shared::Admission;
 use super::socket::Socket;
 use super::tls::handshake;
+use super::transport::Transport;
 use super::worker::Worker;
 
 /// What clients of a listener get.
@@ -48,7 +49,10 @@ pub async fn serve(
 ) {
     let mut client = Client::new(&worker, socket.into(), peer);
     client.redirects = service == Service::Redirect;
-    if let Ended::Http2(socket, before) = client_h1::serve(&worker, client).await {
-        Box::pin(client_h2::serve(worker, Io::new(socket, before), peer, admission)).await;
+    if client_h1::serve(&worker, &mut client).await == Ended::Http2
+        && let Transport::Socket(socket) = client.transport
+    {
+        let io = Io::new(socket, client.inbox.bytes().to_vec());
+        Box::pin(client_h2::serve(worker, io, peer, admission)).await;
     }
 }

@@ -30,9 +30,7 @@ use super::facts::{Facts, Line};
 use super::fault;
 use super::record;
 use super::shared::Lifecycle;
-use super::socket::Socket;
 use super::transaction::Transaction;
-use super::transport::Transport;
 use super::worker::Worker;
 
 /// What a client of HTTP/2 says first, as a parser of HTTP/1.1 sees it (RFC 9113 §3.4).
@@ -50,26 +48,23 @@ enum Next {
 }
 
 /// What a connection came to.
-#[derive(Debug)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Ended {
-    /// It is closed.
+    /// It is to be closed.
     Closed,
-    /// It speaks HTTP/2, as its first bytes say.
-    Http2(Socket, Vec<u8>),
+    /// It speaks HTTP/2: its first bytes, in the inbox, say so.
+    Http2,
 }
 
 /// Serves one connection to its end, or for as long as it speaks HTTP/1.1.
-pub async fn serve(worker: &Worker, mut client: Client) -> Ended {
+pub async fn serve(worker: &Worker, client: &mut Client) -> Ended {
     loop {
         let fate = match client.next(worker).await {
             Next::Closed => {
                 client.transport.goodbye();
                 break;
             }
-            Next::Http2 => match client.transport {
-                Transport::Socket(socket) => return Ended::Http2(socket, client.inbox.bytes().to_vec()),
-                Transport::Stream(_) => break,
-            },
+            Next::Http2 => return Ended::Http2,
             Next::Refused(failure, facts) => Box::pin(client.refuse(worker, failure, facts)).await,
             Next::Request(txn) => client.exchange(worker, txn).await,
         };
@@ -120,6 +115,11 @@ impl Client {
                     return Next::Request(txn);
                 }
                 Ok(None) => {}
+                Err(_) if self.is_preface() => {
+                    if self.inbox.bytes().len() >= PREFACE.len() {
+                        return Next::Http2;
+                    }
+                }
                 Err(failure) => break failure,
             }
             if let Err(failure) = poll_fn(|cx| self.poll_head(worker, &arrival, cx)).await {
@@ -127,13 +127,17 @@ impl Client {
             }
             received = self.receive(worker, &mut arrival);
         };
-        if std::mem::take(&mut self.first) && self.inbox.bytes().starts_with(PREFACE) {
-            return Next::Http2;
-        }
         match arrival.started {
             Some(started) => Next::Refused(failure, Facts::new(started, worker.clock.now())),
             None => Next::Closed,
         }
+    }
+
+    /// What was refused as HTTP/1.1 is the HTTP/2 preface, or the start of it. Behind TLS only ALPN decides.
+    fn is_preface(&self) -> bool {
+        let bytes = self.inbox.bytes();
+        let common = bytes.len().min(PREFACE.len());
+        self.first && self.greeting.is_none() && common > 0 && bytes.get(..common) == PREFACE.get(..common)
     }
 
     /// Reads once. A head that comes whole is understood where it lies; only what is left of the bytes, or an

@@ -6,6 +6,7 @@
 //! This task drives the connection's frames. A stream's deadlines are its exchange's; what is left for the connection
 //! is idleness, the drain, and the bounds that `h2` enforces (see [`builder`]).
 
+use std::cell::RefCell;
 use std::future::{Future, poll_fn};
 use std::net::SocketAddr;
 use std::pin::pin;
@@ -16,11 +17,14 @@ use std::time::Duration;
 use bytes::Bytes;
 use h2::server::{Builder, Connection, SendResponse};
 use h2::{Reason, RecvStream};
-use http::{Request, Response, StatusCode};
+use http::header::ALLOW;
+use http::{HeaderValue, Request, Response, StatusCode};
 use tungstenite::handshake::client::generate_key;
 
-use crate::h1::Method;
+use crate::h1::{HeadError, Method};
 use crate::limits;
+use crate::proxy::error::Failure;
+use crate::proxy::respond;
 use crate::telemetry::metrics::Counter;
 use crate::time::{Phase, Timestamp};
 use crate::translate::Malformed;
@@ -28,8 +32,11 @@ use crate::translate::request::{self, Opening};
 
 use super::client::Client;
 use super::client_h1;
+use super::facts::Facts;
 use super::h2::inbound::Inbound;
 use super::h2::io::Io;
+use super::h2::watch::Watch;
+use super::record;
 use super::shared::{Admission, Lifecycle};
 use super::timer::Timer;
 use super::tls::greeting::Greeting;
@@ -62,9 +69,11 @@ struct Peer {
 /// Serves one connection to its end.
 pub async fn serve(worker: Rc<Worker>, io: Io, address: SocketAddr, admission: Admission) {
     let peer = Peer { address, greeting: io.greeting().cloned() };
+    let watch = io.watch();
     let mut timer = worker.timers.timer();
+    let began = worker.clock.now();
     if let Some(mut connection) = shake_hands(&worker, io, &mut timer).await {
-        let mut life = Life { timer, idle_since: None, parting: None };
+        let mut life = Life { timer, watch, owed: Some((0, began)), idle_since: None, parting: None };
         poll_fn(|cx| life.poll(&worker, &peer, &mut connection, cx)).await;
     }
     drop(admission);
@@ -93,6 +102,9 @@ async fn shake_hands(worker: &Worker, io: Io, timer: &mut Timer) -> Option<Conne
 /// Where a connection stands.
 struct Life {
     timer: Timer,
+    watch: Rc<RefCell<Watch>>,
+    /// What the client owes the rest of (a head, its SETTINGS), and since when.
+    owed: Option<(u64, Timestamp)>,
     idle_since: Option<Timestamp>,
     /// GOAWAY was sent: until when the client may take its leave once nothing runs.
     parting: Option<Timestamp>,
@@ -130,33 +142,42 @@ impl Life {
         connection: &mut Connection<Io, Bytes>,
         cx: &mut Context<'_>,
     ) -> Look {
+        let now = worker.clock.now();
+        let timeouts = &worker.shared.config.timeouts;
         let lifecycle = worker.shared.lifecycle();
-        if lifecycle == Lifecycle::Cutting {
+        let running = connection.has_streams();
+        if lifecycle == Lifecycle::Cutting && !running {
+            return Look::Close; // what still runs is cut, and recorded, by its own exchange
+        }
+        let before = self.owed;
+        self.owed = self.watch.borrow().owed().map(|which| match before {
+            Some((same, since)) if same == which => (which, since),
+            _ => (which, now),
+        });
+        let owed = self.owed.map_or(Timestamp::NEVER, |(_, since)| since.after(timeouts.header));
+        if now >= owed {
+            worker.metrics.add(Counter::timeout(Phase::Header), 1);
             return Look::Close;
         }
-        let now = worker.clock.now();
-        if connection.has_streams() {
+        if running {
             self.idle_since = None;
         }
-        let idle = self.idle_since.get_or_insert(now).after(worker.shared.config.timeouts.keepalive);
-        let at = if connection.has_streams() {
-            Timestamp::NEVER
-        } else {
-            self.parting.map_or(idle, |parting| parting.max(now.min(idle)))
+        let idle = match running {
+            true => Timestamp::NEVER,
+            false => self.idle_since.get_or_insert(now).after(timeouts.keepalive),
         };
-        let over = lifecycle != Lifecycle::Running || now >= at;
         match self.parting {
-            None if over => {
+            None if lifecycle != Lifecycle::Running || now >= idle => {
                 connection.graceful_shutdown();
                 self.parting = Some(now.after(Some(Duration::from_millis(limits::LINGER_MS))));
-                Look::Again
+                return Look::Again;
             }
-            Some(parting) if !connection.has_streams() && now >= parting => Look::Close,
-            Some(_) | None => {
-                self.timer.arm(at, cx);
-                Look::Wait
-            }
+            Some(parting) if !running && now >= parting => return Look::Close,
+            Some(_) | None => {}
         }
+        let parting = self.parting.filter(|_| !running).unwrap_or(idle);
+        self.timer.arm(owed.min(parting), cx);
+        Look::Wait
     }
 }
 
@@ -177,7 +198,7 @@ fn open(worker: &Rc<Worker>, peer: &Peer, request: Request<RecvStream>, mut resp
         Ok(framing) => framing,
         Err(malformed) => {
             worker.metrics.add(Counter::HeadsRefused, 1);
-            return refuse(malformed, &mut respond);
+            return refuse(worker, peer, malformed, &mut respond);
         }
     };
     let method = if protocol.is_some() { Method::Get } else { Method::of(parts.method.as_str().as_bytes()) };
@@ -188,11 +209,35 @@ fn open(worker: &Rc<Worker>, peer: &Peer, request: Request<RecvStream>, mut resp
     worker.spawn_stream(client_h1::serve_stream(Rc::clone(worker), client));
 }
 
-/// Answers what cannot be an exchange.
-fn refuse(malformed: Malformed, respond: &mut SendResponse<Bytes>) {
-    let mut response = Response::new(());
-    *response.status_mut() = StatusCode::METHOD_NOT_ALLOWED;
-    if malformed != Malformed::Connect || respond.send_response(response, true).is_err() {
+/// Answers what cannot be an exchange, and records it.
+fn refuse(worker: &Worker, peer: &Peer, malformed: Malformed, respond: &mut SendResponse<Bytes>) {
+    let now = worker.clock.now();
+    let mut facts = Facts::new(now, now);
+    let error =
+        if malformed == Malformed::Connect { HeadError::ConnectOrTrace } else { HeadError::BadTarget };
+    facts.failure = Some(Failure::BadRequest(error));
+    facts.status = match malformed {
+        Malformed::Connect => 405,
+        Malformed::Protocol => 501, // RFC 9220 §3, for what RFC 8441 leaves open
+        _ => 0,
+    };
+    let answered = facts.status > 0 && respond.send_response(refusal(facts.status, error), true).is_ok();
+    if !answered {
         respond.send_reset(Reason::PROTOCOL_ERROR); // RFC 9113 §8.1.1
     }
+    record::record(worker, peer.address, None, &facts);
+}
+
+fn refusal(status: u16, error: HeadError) -> Response<()> {
+    let failure = Failure::BadRequest(error);
+    let said = format!("ringress; error={}; details=\"{}\"", failure.error_type(), failure.detail());
+    let mut response = Response::new(());
+    *response.status_mut() = StatusCode::from_u16(status).unwrap_or(StatusCode::BAD_REQUEST);
+    if let Ok(said) = HeaderValue::from_str(&said) {
+        response.headers_mut().insert("proxy-status", said);
+    }
+    if status == 405 {
+        response.headers_mut().insert(ALLOW, HeaderValue::from_static(respond::METHODS));
+    }
+    response
 }

@@ -7,6 +7,9 @@ use crate::h1::Version;
 use super::error::Failure;
 use super::grpc;
 
+/// The methods that are passed on, among the registered ones: the value of `Allow`.
+pub const METHODS: &str = "GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS";
+
 /// What shapes a generated response beside its failure.
 #[derive(Clone, Copy, Debug)]
 pub struct Circumstances<'a> {
@@ -77,7 +80,7 @@ pub fn failure(failure: Failure, at: Circumstances<'_>, out: &mut Vec<u8>) {
     proxy_status(failure, out);
     if status == 405 {
         // RFC 9110 §15.5.6: Allow is required.
-        out.extend_from_slice(b"Allow: GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS\r\n");
+        allow(out);
     }
     finish_head(at, out);
     if !at.head_only {
@@ -107,6 +110,10 @@ fn failed_call(failure: Failure, at: Circumstances<'_>, out: &mut Vec<u8>) {
     finish_head(at, out);
 }
 
+fn allow(out: &mut Vec<u8>) {
+    let _ = write!(out, "Allow: {METHODS}\r\n");
+}
+
 fn proxy_status(failure: Failure, out: &mut Vec<u8>) {
     let _ = write!(
         out,
@@ -119,7 +126,7 @@ fn proxy_status(failure: Failure, out: &mut Vec<u8>) {
 /// Appends the answer to `OPTIONS` with `Max-Forwards: 0` (RFC 9110 §7.6.2).
 pub fn options(at: Circumstances<'_>, out: &mut Vec<u8>) {
     status_line(204, out);
-    out.extend_from_slice(b"Allow: GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS\r\n");
+    allow(out);
     finish_head(at, out);
 }
 

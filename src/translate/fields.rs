@@ -36,7 +36,7 @@ pub(super) fn write(fields: &HeaderMap, out: &mut Vec<u8>) -> Result<(), Malform
         if value.trim_ascii().len() != value.len() {
             return Err(Malformed::Padded);
         }
-        if !matches!(name, b"content-length" | b"host" | b"cookie") {
+        if !matches!(name, b"content-length" | b"host" | b"cookie" | b"http2-settings") {
             line(out, name, value);
         }
     }

@@ -30,9 +30,15 @@ pub enum Malformed {
     /// `:path` is neither a path nor `*` (§8.3.1).
     #[error("a bad path")]
     Path,
-    /// CONNECT, and not a protocol of ours (RFC 8441).
-    #[error("CONNECT to nothing that is served")]
+    /// CONNECT to another host: nothing that is served here.
+    #[error("CONNECT is not served")]
     Connect,
+    /// Extended CONNECT (RFC 8441) to a protocol that is not served.
+    #[error("a protocol that is not served")]
+    Protocol,
+    /// `:scheme` is neither `http` nor `https`.
+    #[error("a bad scheme")]
+    Scheme,
     /// The head that was to be sent is none.
     #[error("not a head")]
     Head,

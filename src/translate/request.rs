@@ -21,6 +21,9 @@ pub struct Opening<'a> {
     pub ended: bool,
 }
 
+/// The one protocol that a stream can become a tunnel for.
+const WEBSOCKET: &str = "websocket";
+
 /// How the body that follows is framed towards the engine.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Body {
@@ -52,9 +55,7 @@ pub fn write_head(parts: &Parts, opening: Opening<'_>, out: &mut Vec<u8>) -> Res
         Some(protocol) => {
             fields::line(out, b"connection", b"upgrade");
             fields::line(out, b"upgrade", protocol.as_bytes());
-            if protocol.eq_ignore_ascii_case("websocket") {
-                fields::line(out, b"sec-websocket-key", opening.websocket_key.as_bytes());
-            }
+            fields::line(out, b"sec-websocket-key", opening.websocket_key.as_bytes());
             Body::Tunnel
         }
         None => framing(parts, opening.ended, out),
@@ -63,10 +64,12 @@ pub fn write_head(parts: &Parts, opening: Opening<'_>, out: &mut Vec<u8>) -> Res
     Ok(body)
 }
 
-/// Plain CONNECT has no path and is not served; extended CONNECT names what to speak.
+/// Plain CONNECT has no path and is not served; extended CONNECT names what to speak. `h2` does not look at the name, so
+/// nothing but the one that is served may pass.
 fn tunnel_protocol<'a>(parts: &Parts, opening: Opening<'a>) -> Result<Option<&'a str>, Malformed> {
     match (parts.method == Method::CONNECT, opening.protocol) {
-        (true, Some(protocol)) if !opening.ended => Ok(Some(protocol)),
+        (true, Some(WEBSOCKET)) if !opening.ended => Ok(Some(WEBSOCKET)),
+        (true, Some(protocol)) if protocol != WEBSOCKET => Err(Malformed::Protocol),
         (false, None) => Ok(None),
         (true, _) | (false, Some(_)) => Err(Malformed::Connect),
     }
@@ -75,6 +78,10 @@ fn tunnel_protocol<'a>(parts: &Parts, opening: Opening<'a>) -> Result<Option<&'a
 fn target(parts: &Parts) -> Result<&str, Malformed> {
     let target = parts.uri.path_and_query().map_or("", PathAndQuery::as_str);
     let whole = target == "*" && parts.method == Method::OPTIONS;
+    let scheme = parts.uri.scheme_str().unwrap_or("http");
+    if !scheme.eq_ignore_ascii_case("http") && !scheme.eq_ignore_ascii_case("https") {
+        return Err(Malformed::Scheme);
+    }
     if target.starts_with('/') || whole { Ok(target) } else { Err(Malformed::Path) }
 }
 
@@ -107,6 +114,9 @@ fn framing(parts: &Parts, ended: bool, out: &mut Vec<u8>) -> Body {
     for length in parts.headers.get_all(CONTENT_LENGTH) {
         fields::line(out, b"content-length", length.as_bytes());
         declared = true;
+    }
+    if ended && !declared && matches!(parts.method, Method::POST | Method::PUT | Method::PATCH) {
+        fields::line(out, b"content-length", b"0"); // RFC 9110 §8.6: these methods promise a body
     }
     match (ended, declared) {
         (true, _) => Body::None,

@@ -40,6 +40,7 @@ fn requests_become_heads_that_the_parser_takes() {
             Framing::Length(7),
         ),
         (post().header("content-length", "0"), OPENING, Body::None, Framing::Length(0)),
+        (post(), OPENING, Body::None, Framing::Length(0)),
     ] {
         let (text, written) = written(request, opening).unwrap();
         assert_eq!(written, body, "{text}");
@@ -67,6 +68,11 @@ fn extended_connect_is_an_upgrade() {
     for line in ["connection: upgrade", "upgrade: websocket", "sec-websocket-key: key"] {
         assert!(text.contains(&format!("{line}\r\n")), "{text}");
     }
+    for protocol in ["websocket\r\nX-Injected: y", "h2c", "a:b", "web socket", "\r\nX-A: b", "", "WebSocket"]
+    {
+        let opening = Opening { protocol: Some(protocol), ended: false, ..OPENING };
+        assert_eq!(written(connect(), opening), Err(Malformed::Protocol), "{protocol}");
+    }
     for opening in [OPENING, Opening { protocol: Some("websocket"), ..OPENING }] {
         assert_eq!(written(connect(), opening), Err(Malformed::Connect));
     }
@@ -88,6 +94,7 @@ fn what_http1_must_not_see_is_refused() {
         (get().header("keep-alive", "1"), Malformed::ConnectionField),
         (get().header("proxy-connection", "x"), Malformed::ConnectionField),
         (Request::get("*").header("host", "a.test"), Malformed::Path),
+        (Request::get("ftp://a.test/"), Malformed::Scheme),
     ] {
         let what = format!("{request:?}");
         assert_eq!(written(request, OPENING), Err(malformed), "{what}");

@@ -409,6 +409,108 @@ fn extended_connect_becomes_an_upgrade() {
     assert_eq!(client.rest(body).unwrap().0, b"bye");
 }
 
+/// `:protocol` is text of the client's: nothing but the one protocol that is served gets through it.
+#[test]
+fn other_protocols_reach_no_origin() {
+    let origin = Origin::serve(|_| ok("fine"));
+    let proxy = Proxy::of(&origin);
+    let mut client = Http2::connect(proxy.addr());
+    for protocol in ["websocket\r\nX-Injected: y", "h2c", "connect-udp", "\r\nTransfer-Encoding: chunked"] {
+        let request =
+            Request::connect("http://wire.test/x").extension(Protocol::from(protocol)).body(()).unwrap();
+        let opened = client.open(request, false);
+        assert_eq!(client.wait(opened.response).unwrap().status(), 501, "{protocol}");
+    }
+    assert!(origin.heads().is_empty());
+}
+
+/// The preface may come in pieces, split anywhere.
+#[test]
+fn the_preface_may_come_in_pieces() {
+    const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
+    let origin = Origin::serve(|_| ok("fine"));
+    let proxy = Proxy::of(&origin);
+    for split in 1..PREFACE.len() {
+        let mut tcp = TcpStream::connect(proxy.addr()).unwrap();
+        tcp.set_nodelay(true).unwrap();
+        tcp.set_read_timeout(Some(PATIENCE)).unwrap();
+        tcp.write_all(&PREFACE[..split]).unwrap();
+        std::thread::sleep(Duration::from_millis(15)); // the pieces are the script
+        tcp.write_all(&PREFACE[split..]).unwrap();
+        tcp.write_all(&frame(SETTINGS, 0, 0, &[])).unwrap();
+        let mut head = [0; 9];
+        tcp.read_exact(&mut head).unwrap();
+        assert_eq!(head[3], SETTINGS, "split after {split}: {:?}", String::from_utf8_lossy(&head));
+    }
+}
+
+/// `--header-timeout` holds for SETTINGS and for heads, however they drip in; a slow body is none of its business.
+#[test]
+fn heads_that_drip_in_are_cut() {
+    let origin = Origin::serve(|_| ok("fine"));
+    let proxy = Proxy::with(&origin, &["--header-timeout", "500ms"]);
+    let whole = frame(HEADERS, END_STREAM | END_HEADERS, 1, GET_BLOCK);
+    for (what, first, drips) in [
+        ("no SETTINGS", Vec::new(), false),
+        ("half a frame header", frame(SETTINGS, 0, 0, &[])[..4].to_vec(), false),
+        (
+            "HEADERS without an end",
+            [frame(SETTINGS, 0, 0, &[]), frame(HEADERS, 0, 1, GET_BLOCK)].concat(),
+            false,
+        ),
+        ("HEADERS byte by byte", frame(SETTINGS, 0, 0, &[]), true),
+    ] {
+        let mut tcp = TcpStream::connect(proxy.addr()).unwrap();
+        tcp.set_read_timeout(Some(PATIENCE)).unwrap();
+        tcp.write_all(b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n").unwrap();
+        let since = std::time::Instant::now();
+        tcp.write_all(&first).unwrap();
+        for byte in whole.iter().filter(|_| drips) {
+            std::thread::sleep(Duration::from_millis(60));
+            if tcp.write_all(&[*byte]).is_err() {
+                break;
+            }
+        }
+        let mut rest = Vec::new();
+        let _ = tcp.read_to_end(&mut rest);
+        let took = since.elapsed();
+        assert!(took >= Duration::from_millis(450) && took < Duration::from_secs(3), "{what}: {took:?}");
+    }
+}
+
+/// When the drain deadline comes, an exchange without a head is answered, and the log says why.
+#[test]
+fn the_drain_deadline_is_the_drains_doing() {
+    let origin = Origin::start(|mut conn| {
+        conn.request_head().unwrap();
+        conn.assert_closed();
+    });
+    let mut proxy = Proxy::with(&origin, &["--drain-timeout", "400ms"]);
+    let mut client = Http2::connect(proxy.addr());
+    let opened = client.open(get2("/silent"), true);
+    eventually("the request to be with the origin", || (origin.accepted() == 1).then_some(()));
+    proxy.terminate();
+    let (head, _) = client.head(opened.response);
+    assert_eq!(head.status(), 503);
+    assert_eq!(proxy.wait().code(), Some(0));
+    let line = proxy.log_for("/silent");
+    assert_eq!((line.get("status"), line.get("detail"), line.get("phase")), ("503", "drain", "drain"));
+}
+
+/// What a peer makes a library say is not written down unasked: it could fill a disk, or stop a worker whose log nobody
+/// reads.
+#[test]
+fn a_peer_cannot_write_the_log() {
+    let origin = Origin::serve(|_| ok("fine"));
+    let proxy = Proxy::of(&origin);
+    let mut tcp = raw(&proxy);
+    for _ in 0..2_000 {
+        tcp.write_all(&frame(PING, 1, 0, &[0; 8])).unwrap();
+    }
+    assert_eq!(Http2::connect(proxy.addr()).exchange(get2("/")).body, b"fine");
+    assert!(!proxy.stderr().contains("PING"), "{}", proxy.stderr());
+}
+
 /// A drain lets streams finish, takes no new ones, and then closes.
 #[test]
 fn a_drain_lets_streams_finish() {

@@ -1,5 +1,6 @@
 //! A socket as the `h2` crate wants it: tokio's traits, over readiness from the ring.
 
+use std::cell::RefCell;
 use std::io::{self, IoSlice};
 use std::pin::Pin;
 use std::rc::Rc;
@@ -12,6 +13,7 @@ use crate::limits;
 use super::super::socket::Socket;
 use super::super::tls::greeting::Greeting;
 use super::super::tls::session::Session;
+use super::watch::Watch;
 
 /// A socket that yields to its neighbours: after [`limits::TURN_BYTES_MAX`] bytes the ring is asked again, whatever
 /// is there.
@@ -21,13 +23,20 @@ pub struct Io {
     spent: usize,
     /// What was read before it was known to be HTTP/2.
     before: Vec<u8>,
+    watch: Rc<RefCell<Watch>>,
 }
 
 impl Io {
     /// Wraps a connection. `before` was read from it already.
     #[must_use]
     pub fn new(socket: Socket, before: Vec<u8>) -> Io {
-        Io { socket, spent: 0, before }
+        Io { socket, spent: 0, before, watch: Rc::default() }
+    }
+
+    /// What is known of the client's frames.
+    #[must_use]
+    pub fn watch(&self) -> Rc<RefCell<Watch>> {
+        Rc::clone(&self.watch)
     }
 
     /// What the TLS handshake said of the client.
@@ -46,7 +55,10 @@ impl AsyncRead for Io {
         let this = &mut *self;
         if !this.before.is_empty() {
             let n = this.before.len().min(buf.remaining());
-            this.before.drain(..n).for_each(|byte| buf.put_slice(&[byte]));
+            this.before.drain(..n).for_each(|byte| {
+                this.watch.borrow_mut().saw(&[byte]);
+                buf.put_slice(&[byte]);
+            });
             return Poll::Ready(Ok(()));
         }
         if this.spent >= limits::TURN_BYTES_MAX {
@@ -55,7 +67,9 @@ impl AsyncRead for Io {
         }
         loop {
             ready!(this.socket.poll_readable(cx));
-            if let Some(n) = this.socket.try_read(buf.initialize_unfilled())? {
+            let room = buf.initialize_unfilled();
+            if let Some(n) = this.socket.try_read(room)? {
+                this.watch.borrow_mut().saw(room.get(..n).unwrap_or_default());
                 this.spent += n;
                 buf.advance(n);
                 return Poll::Ready(Ok(()));

@@ -9,3 +9,4 @@
 
 pub mod inbound;
 pub mod io;
+pub mod watch;

@@ -1,0 +1,130 @@
+//! Whether a client is in the middle of saying something: frames are looked at as they pass, so that a head that drips in
+//! has a deadline. `h2` itself waits for ever.
+
+/// Type of a frame that carries a body: how slowly it may come is its stream's affair.
+const DATA: u8 = 0;
+const HEADERS: u8 = 1;
+const SETTINGS: u8 = 4;
+const CONTINUATION: u8 = 9;
+const END_HEADERS: u8 = 4;
+/// Bytes of the client's preface before its first frame (RFC 9113 §3.4).
+const PREFACE_BYTES: usize = 24;
+
+/// Follows the frames of one client (RFC 9113 §4.1).
+#[derive(Debug)]
+pub struct Watch {
+    preface: usize,
+    header: [u8; 9],
+    /// Bytes of `header` that have come.
+    have: usize,
+    /// Bytes of the payload that are due.
+    due: usize,
+    /// Inside a header block that has not ended.
+    in_head: bool,
+    /// SETTINGS have come.
+    greeted: bool,
+    /// How often nothing was owed.
+    rests: u64,
+}
+
+impl Default for Watch {
+    fn default() -> Watch {
+        Watch {
+            preface: PREFACE_BYTES,
+            header: [0; 9],
+            have: 0,
+            due: 0,
+            in_head: false,
+            greeted: false,
+            rests: 0,
+        }
+    }
+}
+
+impl Watch {
+    /// Takes note of bytes that have come.
+    pub fn saw(&mut self, mut bytes: &[u8]) {
+        let skip = self.preface.min(bytes.len());
+        self.preface -= skip;
+        bytes = bytes.get(skip..).unwrap_or_default();
+        while !bytes.is_empty() {
+            self.rests += u64::from(!self.is_owing());
+            if self.due > 0 {
+                let here = self.due.min(bytes.len());
+                self.due -= here;
+                bytes = bytes.get(here..).unwrap_or_default();
+                continue;
+            }
+            if let (Some(slot), Some(byte)) = (self.header.get_mut(self.have), bytes.first()) {
+                *slot = *byte;
+            }
+            self.have += 1;
+            bytes = bytes.get(1..).unwrap_or_default();
+            if self.have == self.header.len() {
+                self.have = 0;
+                self.begin();
+            }
+        }
+    }
+
+    /// A frame's header is complete.
+    fn begin(&mut self) {
+        let [a, b, c, kind, flags, ..] = self.header;
+        self.due = usize::from(a) << 16 | usize::from(b) << 8 | usize::from(c);
+        self.greeted |= kind == SETTINGS;
+        if kind == HEADERS || kind == CONTINUATION {
+            self.in_head = flags & END_HEADERS == 0;
+        }
+    }
+
+    /// The client owes the rest of something other than a body. The number is another one when it is something else
+    /// than before.
+    #[must_use]
+    pub fn owed(&self) -> Option<u64> {
+        self.is_owing().then_some(self.rests)
+    }
+
+    fn is_owing(&self) -> bool {
+        let payload = self.due > 0 && self.header.get(3).is_some_and(|kind| *kind != DATA);
+        !self.greeted || self.have > 0 || payload || self.in_head
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn frame(kind: u8, flags: u8, length: u8) -> Vec<u8> {
+        let mut frame = vec![0, 0, length, kind, flags, 0, 0, 0, 1];
+        frame.extend(std::iter::repeat_n(b'x', usize::from(length)));
+        frame
+    }
+
+    /// Goal: something is owed exactly inside a frame, inside a head, and before SETTINGS. Method: a conversation byte by
+    /// byte, with the state expected after each frame.
+    #[test]
+    fn what_is_owed_is_known_at_every_byte() {
+        let mut watch = Watch::default();
+        watch.saw(&[b'P'; PREFACE_BYTES]);
+        assert!(watch.is_owing(), "SETTINGS");
+        for (frame, owed_inside, owed_after) in [
+            (frame(SETTINGS, 0, 6), true, false),
+            (frame(HEADERS, END_HEADERS, 5), true, false),
+            (frame(DATA, 0, 9), false, false),
+            (frame(HEADERS, 0, 5), true, true),
+            (frame(CONTINUATION, 0, 3), true, true),
+            (frame(CONTINUATION, END_HEADERS, 3), true, false),
+            (frame(SETTINGS, 1, 0), true, false),
+        ] {
+            for (at, byte) in frame.iter().enumerate() {
+                watch.saw(&[*byte]);
+                let last = at + 1 == frame.len();
+                let expected = if last { owed_after } else { at < 8 || owed_inside };
+                assert_eq!(watch.is_owing(), expected, "byte {at} of {frame:?}");
+            }
+        }
+        let mut whole = Watch::default();
+        whole.saw(&[[b'P'; PREFACE_BYTES].to_vec(), frame(SETTINGS, 0, 6), frame(HEADERS, 0, 2)].concat());
+        assert!(whole.is_owing());
+    }
+}
