@@ -17,9 +17,8 @@ use ringress::config::Config;
 use ringress::control::dns::Resolver;
 use ringress::control::log_writer::LogWriter;
 use ringress::flags::{self, Command};
-use ringress::net::accepted::Service;
 use ringress::net::listener;
-use ringress::net::shared::{Budget, Shared};
+use ringress::net::shared::{Budget, Service, Shared};
 use ringress::net::thread::{self, Setup};
 use ringress::telemetry::metrics::Shard;
 

@@ -23,10 +23,9 @@ use tracing_appender::non_blocking::{NonBlockingBuilder, WorkerGuard};
 
 use crate::config::{Config, Upstream};
 use crate::limits;
-use crate::net::accepted::Service;
 use crate::net::listener;
 use crate::net::log_sink::LogSink;
-use crate::net::shared::{Budget, Lifecycle, Shared};
+use crate::net::shared::{Budget, Lifecycle, Service, Shared};
 use crate::net::thread::{self, Setup};
 use crate::telemetry::metrics::{self, Counter, Shard};
 

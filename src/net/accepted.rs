@@ -12,29 +12,25 @@ use super::client::Client;
 use super::client_h1::{self, Ended};
 use super::client_h2;
 use super::h2::io::Io;
-use super::shared::Admission;
+use super::shared::{Admission, Service};
 use super::socket::Socket;
 use super::tls::handshake;
 use super::transport::Transport;
 use super::worker::Worker;
-
-/// What clients of a listener get.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Service {
-    /// The proxy, in the clear.
-    Plain,
-    /// The proxy, behind a TLS handshake.
-    Tls,
-    /// A redirect to the first listener with TLS, whatever they ask.
-    Redirect,
-}
 
 /// Serves one connection with TLS to its end.
 pub async fn serve_tls(worker: Rc<Worker>, socket: Socket, peer: SocketAddr, admission: Admission) {
     let accepted = worker.clock.now();
     let Some(socket) = handshake::greet(&worker, socket, accepted).await else { return };
     if socket.tls().is_some_and(|tls| tls.speaks_h2()) {
-        return Box::pin(client_h2::serve(worker, Io::new(socket, Vec::new()), peer, admission)).await;
+        return Box::pin(client_h2::serve(
+            worker,
+            Io::new(socket, Vec::new()),
+            peer,
+            admission,
+            Service::Tls,
+        ))
+        .await;
     }
     serve(worker, socket, peer, admission, Service::Tls).await;
 }
@@ -53,6 +49,6 @@ pub async fn serve(
         && let Transport::Socket(socket) = client.transport
     {
         let io = Io::new(socket, client.inbox.bytes().to_vec());
-        Box::pin(client_h2::serve(worker, io, peer, admission)).await;
+        Box::pin(client_h2::serve(worker, io, peer, admission, service)).await;
     }
 }

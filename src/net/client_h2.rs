@@ -37,7 +37,7 @@ use super::h2::inbound::Inbound;
 use super::h2::io::Io;
 use super::h2::watch::Watch;
 use super::record;
-use super::shared::{Admission, Lifecycle};
+use super::shared::{Admission, Lifecycle, Service};
 use super::timer::Timer;
 use super::tls::greeting::Greeting;
 use super::transport::Transport;
@@ -64,11 +64,13 @@ fn builder(worker: &Worker) -> Builder {
 struct Peer {
     address: SocketAddr,
     greeting: Option<Rc<Greeting>>,
+    redirects: bool,
 }
 
-/// Serves one connection to its end.
-pub async fn serve(worker: Rc<Worker>, io: Io, address: SocketAddr, admission: Admission) {
-    let peer = Peer { address, greeting: io.greeting().cloned() };
+/// Serves one connection to its end; `service` is that of its listener.
+pub async fn serve(worker: Rc<Worker>, io: Io, address: SocketAddr, admission: Admission, service: Service) {
+    let redirects = service == Service::Redirect;
+    let peer = Peer { address, greeting: io.greeting().cloned(), redirects };
     let watch = io.watch();
     let mut timer = worker.timers.timer();
     let began = worker.clock.now();
@@ -205,6 +207,7 @@ fn open(worker: &Rc<Worker>, peer: &Peer, request: Request<RecvStream>, mut resp
     let stream = Inbound::new(worker.shared.config.message, method, head, framing, body, respond);
     let mut client = Client::new(worker, Transport::Stream(Box::new(stream)), peer.address);
     client.greeting = peer.greeting.clone();
+    client.redirects = peer.redirects;
     client.http2 = true;
     worker.spawn_stream(client_h1::serve_stream(Rc::clone(worker), client));
 }

@@ -17,8 +17,8 @@ use crate::limits;
 use crate::telemetry::metrics::Counter;
 use crate::time::Timestamp;
 
-use super::accepted::{self, Service};
-use super::shared::Lifecycle;
+use super::accepted;
+use super::shared::{Lifecycle, Service};
 use super::worker::{Hold, Worker};
 
 /// Binds `workers` sockets to one address, so that the kernel spreads connections over them. Returns the

@@ -24,6 +24,17 @@ pub enum Lifecycle {
     Cutting,
 }
 
+/// What clients of a listener get.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Service {
+    /// The proxy, in the clear.
+    Plain,
+    /// The proxy, behind a TLS handshake.
+    Tls,
+    /// A redirect to the first listener with TLS, whatever they ask.
+    Redirect,
+}
+
 /// What the descriptor limit allows.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Budget {

@@ -14,10 +14,9 @@ use rustix::io::Errno;
 use crate::limits;
 use crate::telemetry::metrics::Shard;
 
-use super::accepted::Service;
 use super::listener;
 use super::log_sink::LogSink;
-use super::shared::{Lifecycle, Shared};
+use super::shared::{Lifecycle, Service, Shared};
 use super::worker::Worker;
 
 /// What control hands to a worker's thread.

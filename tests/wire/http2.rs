@@ -600,6 +600,29 @@ fn alpn_chooses_http2() {
     assert_eq!(origin.heads()[0].value("X-Forwarded-Proto"), Some("https"));
 }
 
+/// A listener that redirects does so whatever is spoken; the origin hears of nobody in the clear.
+#[test]
+fn redirects_hold_for_http2() {
+    let origin = Origin::serve(|_| ok("fine"));
+    let tls = crate::tls::Tls::with(&origin, &["--http-redirect", "127.0.0.1:0"]);
+    let mut client = Http2::connect(tls.proxy.addrs[2]);
+    let response = client.exchange(get2("/a?b=c"));
+    assert_eq!(response.head.status(), 308);
+    let location = format!("https://wire.test:{}/a?b=c", tls.proxy.addrs[1].port());
+    assert_eq!(response.head.headers()["location"], location.as_str());
+    assert!(origin.heads().is_empty());
+}
+
+/// Behind TLS, ALPN alone decides: a preface that was not agreed on is a request of HTTP/1.1, and a bad one.
+#[test]
+fn a_preface_behind_tls_needs_alpn() {
+    let origin = Origin::serve(|_| ok("fine"));
+    let tls = crate::tls::Tls::of(&origin);
+    let mut client = tls.client();
+    client.send("PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n");
+    assert_eq!(client.response().head.status(), 505);
+}
+
 /// A raw frame.
 fn frame(kind: u8, flags: u8, stream: u32, payload: &[u8]) -> Vec<u8> {
     let length = u32::try_from(payload.len()).unwrap().to_be_bytes();
