@@ -34,6 +34,8 @@ pub const POOLED_HEAD_BYTES: usize = 1024;
 pub const POOLED_BUFFER_BYTES_MAX: usize = 128 * 1024;
 /// Free buffers that a worker keeps.
 pub const POOLED_BUFFERS_MAX: usize = 256;
+/// Milliseconds between two looks for memory that can go back to the system.
+pub const MEMORY_PAUSE_MS: u64 = 1_000;
 /// Cells for exchanges that a worker keeps while nobody uses them.
 pub const POOLED_TRANSACTIONS_MAX: usize = 256;
 /// Bytes that one direction of one exchange may move before its task lets its neighbours run. Measured with 32

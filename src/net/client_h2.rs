@@ -7,7 +7,7 @@
 //! is idleness, the drain, and the bounds that `h2` enforces (see [`builder`]).
 
 use std::cell::RefCell;
-use std::future::{Future, poll_fn};
+use std::future::poll_fn;
 use std::net::SocketAddr;
 use std::pin::pin;
 use std::rc::Rc;
@@ -32,7 +32,7 @@ use crate::translate::request::{self, Opening};
 
 use super::client::Client;
 use super::client_h1;
-use super::facts::Facts;
+use super::facts::{Facts, Line};
 use super::h2::inbound::Inbound;
 use super::h2::io::Io;
 use super::h2::watch::Watch;
@@ -72,33 +72,15 @@ pub async fn serve(worker: Rc<Worker>, io: Io, address: SocketAddr, admission: A
     let redirects = service == Service::Redirect;
     let peer = Peer { address, greeting: io.greeting().cloned(), redirects };
     let watch = io.watch();
-    let mut timer = worker.timers.timer();
     let began = worker.clock.now();
-    if let Some(mut connection) = shake_hands(&worker, io, &mut timer).await {
+    let mut handshake = pin!(builder(&worker).handshake(io));
+    let at = began.after(worker.shared.config.timeouts.header);
+    if let Some(Ok(mut connection)) = worker.within(at, Phase::Header, handshake.as_mut()).await {
+        let timer = worker.timers.timer();
         let mut life = Life { timer, watch, owed: Some((0, began)), idle_since: None, parting: None };
         poll_fn(|cx| life.poll(&worker, &peer, &mut connection, cx)).await;
     }
     drop(admission);
-}
-
-async fn shake_hands(worker: &Worker, io: Io, timer: &mut Timer) -> Option<Connection<Io, Bytes>> {
-    let mut handshake = pin!(builder(worker).handshake(io));
-    let at = worker.clock.now().after(worker.shared.config.timeouts.header);
-    poll_fn(|cx| {
-        if let Poll::Ready(connection) = handshake.as_mut().poll(cx) {
-            return Poll::Ready(connection.ok());
-        }
-        if worker.shared.lifecycle() == Lifecycle::Cutting {
-            return Poll::Ready(None);
-        }
-        if worker.clock.now() >= at {
-            worker.metrics.add(Counter::timeout(Phase::Header), 1);
-            return Poll::Ready(None);
-        }
-        timer.arm(at, cx);
-        Poll::Pending
-    })
-    .await
 }
 
 /// Where a connection stands.
@@ -199,12 +181,12 @@ fn open(worker: &Rc<Worker>, peer: &Peer, request: Request<RecvStream>, mut resp
     let framing = match request::write_head(&parts, opening, &mut head) {
         Ok(framing) => framing,
         Err(malformed) => {
-            worker.metrics.add(Counter::HeadsRefused, 1);
-            return refuse(worker, peer, malformed, &mut respond);
+            refuse(worker, peer, malformed, &head, &mut respond);
+            return worker.pool.give(head);
         }
     };
     let method = if protocol.is_some() { Method::Get } else { Method::of(parts.method.as_str().as_bytes()) };
-    let stream = Inbound::new(worker.shared.config.message, method, head, framing, body, respond);
+    let stream = Inbound::new(Rc::clone(worker), method, head, framing, body, respond);
     let mut client = Client::new(worker, Transport::Stream(Box::new(stream)), peer.address);
     client.greeting = peer.greeting.clone();
     client.redirects = peer.redirects;
@@ -212,12 +194,18 @@ fn open(worker: &Rc<Worker>, peer: &Peer, request: Request<RecvStream>, mut resp
     worker.spawn_stream(client_h1::serve_stream(Rc::clone(worker), client));
 }
 
-/// Answers what cannot be an exchange, and records it.
-fn refuse(worker: &Worker, peer: &Peer, malformed: Malformed, respond: &mut SendResponse<Bytes>) {
+/// Answers what cannot be an exchange, and records it. `head` is as much of it as was translated.
+fn refuse(
+    worker: &Worker,
+    peer: &Peer,
+    malformed: Malformed,
+    head: &[u8],
+    respond: &mut SendResponse<Bytes>,
+) {
+    worker.metrics.add(Counter::HeadsRefused, 1);
     let now = worker.clock.now();
     let mut facts = Facts::new(now, now);
-    let error =
-        if malformed == Malformed::Connect { HeadError::ConnectOrTrace } else { HeadError::BadTarget };
+    let error = malformed.head_error();
     facts.failure = Some(Failure::BadRequest(error));
     facts.status = match malformed {
         Malformed::Connect => 405,
@@ -228,7 +216,7 @@ fn refuse(worker: &Worker, peer: &Peer, malformed: Malformed, respond: &mut Send
     if !answered {
         respond.send_reset(Reason::PROTOCOL_ERROR); // RFC 9113 §8.1.1
     }
-    record::record(worker, peer.address, None, &facts);
+    record::record(worker, peer.address, Some(&Line::of_refused(head)), &facts);
 }
 
 fn refusal(status: u16, error: HeadError) -> Response<()> {

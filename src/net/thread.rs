@@ -16,6 +16,7 @@ use crate::telemetry::metrics::Shard;
 
 use super::listener;
 use super::log_sink::LogSink;
+use super::memory;
 use super::shared::{Lifecycle, Service, Shared};
 use super::worker::Worker;
 
@@ -94,6 +95,13 @@ async fn serve(setup: Setup) -> io::Result<()> {
     monoio::spawn(
         async move { flusher.journal.flush_each_turn(&flusher.clock, flusher.timers.timer()).await },
     );
+    let tidy = Rc::clone(&worker);
+    monoio::spawn(async move {
+        loop {
+            tidy.pause(limits::MEMORY_PAUSE_MS).await;
+            memory::give_back();
+        }
+    });
     for (service, listener) in setup.listeners {
         monoio::spawn(listener::accept(worker.hold(), std::net::TcpListener::from(listener), service));
     }

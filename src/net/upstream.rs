@@ -20,7 +20,6 @@ use crate::proxy::endpoint::{Endpoint, Endpoints};
 use crate::time::Timestamp;
 
 use super::clock::Clock;
-use super::memory;
 use super::shared::Shared;
 use super::timer::Timer;
 use super::transport::Transport;
@@ -167,7 +166,6 @@ impl Upstreams {
             for idle in &mut state.idle {
                 idle.retain_mut(|u| u.idle_until > now && u.transport.poll_disturbed(cx).is_pending());
             }
-            memory::give_back();
             timer.arm(now.after(SWEEP), cx);
             Poll::<()>::Pending
         })

@@ -4,7 +4,7 @@
 //! and no file on this thread.
 
 use std::cell::{Cell, RefCell};
-use std::future::Future;
+use std::future::{Future, poll_fn};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::pin::Pin;
 use std::rc::Rc;
@@ -18,12 +18,13 @@ use crate::h1::Fields;
 use crate::limits;
 use crate::proxy::ids::RequestIds;
 use crate::telemetry::metrics::{Counter, Shard};
+use crate::time::{Phase, Timestamp};
 
 use super::buffers::BufferPool;
 use super::clock::Clock;
 use super::journal::Journal;
 use super::log_sink::LogSink;
-use super::shared::Shared;
+use super::shared::{Lifecycle, Shared};
 use super::timer::Timers;
 use super::tls;
 use super::transaction::TransactionPool;
@@ -117,6 +118,32 @@ impl Worker {
     /// Runs a stream of a client's connection, its panics contained in the same way.
     pub fn spawn_stream(self: &Rc<Self>, stream: impl Future<Output = ()> + 'static) {
         monoio::spawn(Contained { task: stream, worker: self.hold(), counts: false });
+    }
+
+    /// Waits for `future` until `at`. `None` when that has passed, which counts as a timeout of `phase`, or when a drain
+    /// cuts what still runs.
+    pub async fn within<F: Future + ?Sized>(
+        &self,
+        at: Timestamp,
+        phase: Phase,
+        mut future: Pin<&mut F>,
+    ) -> Option<F::Output> {
+        let mut timer = self.timers.timer();
+        poll_fn(|cx| {
+            if let Poll::Ready(done) = future.as_mut().poll(cx) {
+                return Poll::Ready(Some(done));
+            }
+            if self.shared.lifecycle() == Lifecycle::Cutting {
+                return Poll::Ready(None);
+            }
+            if self.clock.now() >= at {
+                self.metrics.add(Counter::timeout(phase), 1);
+                return Poll::Ready(None);
+            }
+            timer.arm(at, cx);
+            Poll::Pending
+        })
+        .await
     }
 
     /// Sleeps for `ms` milliseconds.

@@ -1,13 +1,15 @@
 //! HTTP/2 messages as HTTP/1.1 bytes, and back: pure data, no socket, no clock, no `async`.
 //!
 //! ```text
-//!   client h2 ─▶ request::write_head ─▶ │ HTTP/1.1 │ ─▶ request::read_head ─▶ origin h2
-//!   client h2 ◀─ response::read_head ◀─ │  engine  │ ◀─ response::write_head ◀─ origin h2
+//!   client's stream ─▶ request::write_head ─▶ engine (HTTP/1.1)
+//!   client's stream ◀─ response::read_head ◀─ engine
 //! ```
 //! There is one engine for exchanges, and it speaks HTTP/1.1: its parser, its rules and its deadlines hold for every
 //! message, whatever it travelled in (RFC 9110: one semantics). A stream of HTTP/2 is therefore given to it as the
 //! bytes that the same message would have been. What HTTP/2 forbids or leaves out is refused or put in here
 //! (RFC 9113 §8.2, §8.3, §8.5; RFC 8441), before anything that speaks HTTP/1.1 sees it.
+
+use crate::h1::HeadError;
 
 pub mod fields;
 pub mod request;
@@ -42,4 +44,17 @@ pub enum Malformed {
     /// The head that was to be sent is none.
     #[error("not a head")]
     Head,
+}
+
+impl Malformed {
+    /// The rule of HTTP/1.1 that stands for it in records.
+    #[must_use]
+    pub const fn head_error(self) -> HeadError {
+        match self {
+            Malformed::Connect => HeadError::ConnectOrTrace,
+            Malformed::Authority => HeadError::BadHost,
+            Malformed::Path | Malformed::Scheme | Malformed::Protocol => HeadError::BadTarget,
+            Malformed::Padded | Malformed::ConnectionField | Malformed::Head => HeadError::Malformed,
+        }
+    }
 }

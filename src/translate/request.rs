@@ -1,12 +1,9 @@
-//! Requests: a client's HTTP/2 head as HTTP/1.1 bytes, and a forwarded HTTP/1.1 head for an HTTP/2 origin.
+//! Requests: a client's HTTP/2 head as HTTP/1.1 bytes.
 
 use http::header::{CONTENT_LENGTH, COOKIE, HOST};
 use http::request::Parts;
-use http::uri::{PathAndQuery, Uri};
-use http::{HeaderValue, Method, Request};
-
-use crate::h1::{Framing, RequestHead};
-use crate::proxy::forward::Source;
+use http::uri::PathAndQuery;
+use http::{HeaderValue, Method};
 
 use super::{Malformed, fields};
 
@@ -126,31 +123,4 @@ fn framing(parts: &Parts, ended: bool, out: &mut Vec<u8>) -> Body {
             Body::Chunked
         }
     }
-}
-
-/// The head that [`crate::proxy::forward::request`] made, for an origin that speaks HTTP/2. `scheme` is `http` or
-/// `https`.
-///
-/// # Errors
-/// Something in it cannot stand in HTTP/2.
-pub fn read_head(head: &RequestHead, source: Source<'_>, scheme: &str) -> Result<Request<()>, Malformed> {
-    let bytes = source.bytes;
-    let authority = head.authority.of(bytes);
-    let path = [head.path_prefix(bytes), head.path.of(bytes)].concat();
-    let uri = Uri::builder().scheme(scheme).authority(authority).path_and_query(path.as_slice());
-    let uri = uri.build().map_err(|_| Malformed::Path)?;
-    let method = if head.upgrade { b"CONNECT" } else { head.method_span.of(bytes) };
-    let mut request = Request::builder().method(method).uri(uri);
-    for (name, value) in fields::read(bytes, source.fields) {
-        if name != "sec-websocket-key" || !head.upgrade {
-            request = request.header(name, value);
-        }
-    }
-    request.body(()).map_err(|_| Malformed::Head)
-}
-
-/// Whether a request of this framing ends with its head.
-#[must_use]
-pub fn ends_with_head(framing: Framing) -> bool {
-    matches!(framing, Framing::None | Framing::Length(0))
 }

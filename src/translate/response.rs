@@ -1,10 +1,9 @@
-//! Responses: the engine's HTTP/1.1 head for a client of HTTP/2, and an HTTP/2 origin's head as HTTP/1.1 bytes.
+//! Responses: the engine's HTTP/1.1 head for a client of HTTP/2.
 
+use http::Response;
 use http::header::CONTENT_LENGTH;
-use http::response::Parts;
-use http::{Response, StatusCode};
 
-use crate::h1::{Method, ResponseHead};
+use crate::h1::ResponseHead;
 use crate::proxy::forward::Source;
 
 use super::{Malformed, fields};
@@ -23,74 +22,4 @@ pub fn read_head(head: &ResponseHead, source: Source<'_>) -> Result<Response<()>
         }
     }
     response.body(()).map_err(|_| Malformed::Head)
-}
-
-/// How the body that follows is framed towards the engine.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Body {
-    /// There is none.
-    None,
-    /// So many bytes, as `Content-Length` says.
-    Length,
-    /// Chunks.
-    Chunked,
-}
-
-/// Appends an HTTP/2 origin's final head as HTTP/1.1 has it. `ended`: it ended the stream.
-///
-/// # Errors
-/// The response is malformed.
-pub fn write_head(parts: &Parts, method: Method, ended: bool, out: &mut Vec<u8>) -> Result<Body, Malformed> {
-    begin(parts, out)?;
-    for length in parts.headers.get_all(CONTENT_LENGTH) {
-        fields::line(out, b"content-length", length.as_bytes());
-    }
-    for crumb in parts.headers.get_all(http::header::COOKIE) {
-        fields::line(out, b"cookie", crumb.as_bytes());
-    }
-    let bodiless = method == Method::Head || matches!(parts.status.as_u16(), 204 | 304);
-    let declared = parts.headers.contains_key(CONTENT_LENGTH);
-    let body = match (ended || bodiless, declared) {
-        (true, true) => Body::None,
-        (true, false) if bodiless => Body::None,
-        (true, false) => {
-            fields::line(out, b"content-length", b"0");
-            Body::None
-        }
-        (false, true) => Body::Length,
-        (false, false) => {
-            fields::line(out, b"transfer-encoding", b"chunked");
-            Body::Chunked
-        }
-    };
-    out.extend_from_slice(b"\r\n");
-    Ok(body)
-}
-
-/// Appends an interim head, or the 101 that an HTTP/2 origin's 200 to an extended CONNECT stands for.
-///
-/// # Errors
-/// The response is malformed.
-pub fn write_interim(parts: &Parts, upgraded: Option<&str>, out: &mut Vec<u8>) -> Result<(), Malformed> {
-    if let Some(protocol) = upgraded {
-        out.extend_from_slice(b"HTTP/1.1 101 Switching Protocols\r\nconnection: upgrade\r\n");
-        fields::line(out, b"upgrade", protocol.as_bytes());
-        fields::write(&parts.headers, out)?;
-    } else {
-        begin(parts, out)?;
-    }
-    out.extend_from_slice(b"\r\n");
-    Ok(())
-}
-
-fn begin(parts: &Parts, out: &mut Vec<u8>) -> Result<(), Malformed> {
-    if parts.status == StatusCode::SWITCHING_PROTOCOLS {
-        return Err(Malformed::Head); // RFC 9113 §8.6: there is none in HTTP/2
-    }
-    out.extend_from_slice(b"HTTP/1.1 ");
-    out.extend_from_slice(parts.status.as_str().as_bytes());
-    out.push(b' ');
-    out.extend_from_slice(parts.status.canonical_reason().unwrap_or_default().as_bytes());
-    out.extend_from_slice(b"\r\n");
-    fields::write(&parts.headers, out)
 }

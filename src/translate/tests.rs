@@ -1,7 +1,7 @@
 //! Both directions, on heads that are right and heads that are not.
 
+use http::Request;
 use http::request::Parts;
-use http::{HeaderValue, Method, Request, Response};
 
 use super::request::{Body, Opening};
 use super::{Malformed, fields, request, response};
@@ -130,47 +130,6 @@ fn switching_protocols_is_a_200() {
     let response = response::read_head(&head, Source { bytes: text.as_bytes(), fields: &fields }).unwrap();
     assert_eq!(response.status(), 200);
     assert_eq!(response.headers().len(), 1);
-}
-
-/// Goal: an HTTP/2 origin's response is framed as the engine must take it. Method: every combination of end, length
-/// and method, parsed again.
-#[test]
-fn responses_become_heads_that_the_parser_takes() {
-    use response::Body;
-    for (status, length, ended, method, body, framing) in [
-        (200, None, false, h1::Method::Get, Body::Chunked, Framing::Chunked),
-        (200, Some(5), false, h1::Method::Get, Body::Length, Framing::Length(5)),
-        (200, None, true, h1::Method::Get, Body::None, Framing::Length(0)),
-        (200, Some(5), true, h1::Method::Head, Body::None, Framing::None),
-        (204, None, true, h1::Method::Get, Body::None, Framing::None),
-        (304, Some(5), true, h1::Method::Get, Body::None, Framing::None),
-    ] {
-        let mut response = Response::builder().status(status);
-        if let Some(length) = length {
-            response = response.header("content-length", HeaderValue::from(length));
-        }
-        let parts = response.body(()).unwrap().into_parts().0;
-        let mut out = Vec::new();
-        assert_eq!(response::write_head(&parts, method, ended, &mut out), Ok(body));
-        let text = String::from_utf8(out).unwrap();
-        let (head, _) = parsed(&text, method);
-        assert_eq!((head.status, head.framing, head.bytes), (status, framing, text.len()), "{text}");
-    }
-}
-
-#[test]
-fn a_head_for_an_origin_keeps_its_meaning() {
-    let text =
-        "POST /x?y HTTP/1.1\r\nHost: a.test\r\nTE: trailers\r\nConnection: TE\r\nContent-Length: 3\r\n\r\n";
-    let mut fields = Fields::new();
-    let parsed = parse_request(text.as_bytes(), &MessageLimits::default(), &mut fields).unwrap();
-    let Parsed::Complete(head) = parsed else { panic!() };
-    let request =
-        request::read_head(&head, Source { bytes: text.as_bytes(), fields: &fields }, "https").unwrap();
-    assert_eq!(request.method(), Method::POST);
-    assert_eq!(request.uri(), "https://a.test/x?y");
-    let names: Vec<_> = request.headers().iter().map(|(name, _)| name.as_str()).collect();
-    assert_eq!(names, ["te", "content-length"]);
 }
 
 #[test]

@@ -8,6 +8,7 @@
 //! the request is still coming, tells the client to stop without blame (NO_ERROR). Both are what `h2` does itself.
 
 use std::io::{self, ErrorKind, IoSlice, Write as _};
+use std::rc::Rc;
 use std::task::{Context, Poll, Waker};
 
 use bytes::{Buf, Bytes};
@@ -16,13 +17,14 @@ use h2::{RecvStream, SendStream};
 use http::HeaderMap;
 
 use crate::h1::head::{Parsed, parse_response};
-use crate::h1::{BodyDecoder, Fields, Framing, Method, ResponseHead};
-use crate::limits::{self, MessageLimits};
+use crate::h1::{BodyDecoder, Framing, Method, ResponseHead};
+use crate::limits;
 use crate::proxy::forward::Source;
 use crate::translate::request::Body;
 use crate::translate::{fields, response};
 
 use super::super::transport::Stream;
+use super::super::worker::Worker;
 
 /// Where reading stands.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -53,7 +55,7 @@ enum Writing {
 /// A client's stream.
 #[derive(Debug)]
 pub struct Inbound {
-    limits: MessageLimits,
+    worker: Rc<Worker>,
     method: Method,
     /// What the engine has not read of the head, or of trailers.
     text: Vec<u8>,
@@ -74,7 +76,7 @@ impl Inbound {
     /// A stream whose head is `head` in HTTP/1.1, of a request of this method; its body is framed as `framing`.
     #[must_use]
     pub fn new(
-        limits: MessageLimits,
+        worker: Rc<Worker>,
         method: Method,
         head: Vec<u8>,
         framing: Body,
@@ -82,7 +84,7 @@ impl Inbound {
         respond: SendResponse<Bytes>,
     ) -> Inbound {
         Inbound {
-            limits,
+            worker,
             method,
             text: head,
             read: 0,
@@ -182,6 +184,9 @@ impl Inbound {
         if n == 0 {
             return 0;
         }
+        if self.text.capacity() == 0 {
+            self.text = self.worker.pool.take_small();
+        }
         let _ = write!(self.text, "{n:x}\r\n"); // writing to a Vec cannot fail
         self.text.extend_from_slice(&self.data.split_to(n));
         self.text.extend_from_slice(b"\r\n");
@@ -196,8 +201,7 @@ impl Inbound {
             Body::Tunnel => Ok(Some(0)),
             Body::None | Body::Length => Ok(None),
             Body::Chunked => {
-                self.text.clear();
-                self.read = 0;
+                self.text = self.worker.pool.take_small();
                 self.text.extend_from_slice(b"0\r\n");
                 if let Some(trailers) = self.trailers.take() {
                     fields::write_trailers(&trailers, &mut self.text).map_err(io::Error::other)?;
@@ -214,7 +218,7 @@ impl Inbound {
         out.iter_mut().zip(text).for_each(|(to, from)| *to = *from);
         self.read += n;
         if !self.has_text() {
-            self.text = Vec::new(); // a stream that waits holds no buffer
+            self.worker.pool.give(std::mem::take(&mut self.text)); // a stream that waits holds no buffer
             self.read = 0;
         }
         n
@@ -231,13 +235,13 @@ impl Inbound {
     /// Takes the heads that `bytes` begins with, up to and with the final one; how many bytes they are.
     fn take_heads(&mut self, bytes: &[u8]) -> io::Result<usize> {
         let mut taken = 0;
-        let mut fields = Fields::new();
+        let mut fields = self.worker.fields.borrow_mut();
         while let Writing::Heads(respond) = &mut self.writing {
             let rest = bytes.get(taken..).unwrap_or_default();
             if rest.is_empty() {
                 break;
             }
-            let parsed = parse_response(rest, &self.limits, self.method, &mut fields);
+            let parsed = parse_response(rest, &self.worker.shared.config.message, self.method, &mut fields);
             let Parsed::Complete(head) = parsed.map_err(io::Error::other)? else {
                 return Err(ErrorKind::InvalidData.into()); // the engine writes heads whole
             };
@@ -310,6 +314,12 @@ impl Inbound {
             Writing::Body(send, _) | Writing::Tunnel(send) => Writing::Over(Some(send)),
             other => other,
         };
+    }
+}
+
+impl Drop for Inbound {
+    fn drop(&mut self) {
+        self.worker.pool.give(std::mem::take(&mut self.text));
     }
 }
 

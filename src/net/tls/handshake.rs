@@ -14,7 +14,6 @@ use std::io::{self, ErrorKind, IoSlice};
 use std::pin::Pin;
 use std::rc::Rc;
 use std::sync::Arc;
-use std::task::Poll;
 
 use monoio::BufResult;
 use monoio::buf::{IoBuf, IoBufMut, IoVecBuf, IoVecBufMut};
@@ -28,7 +27,6 @@ use crate::proxy::error::Failure;
 use crate::telemetry::metrics::Counter;
 use crate::time::{Phase, Timestamp};
 
-use super::super::shared::Lifecycle;
 use super::super::socket::Socket;
 use super::super::worker::Worker;
 use super::greeting::Greeting;
@@ -73,28 +71,11 @@ pub fn connect(config: Arc<ClientConfig>, name: &str, transport: Socket) -> Hand
 pub async fn greet(worker: &Rc<Worker>, transport: Socket, accepted: Timestamp) -> Option<Socket> {
     let tls = worker.shared.tls.as_ref()?.load_full();
     let mut handshake = accept(tls, transport);
-    let mut timer = worker.timers.timer();
     let at = accepted.after(worker.shared.config.timeouts.handshake);
-    poll_fn(|cx| {
-        if let Poll::Ready(greeted) = handshake.as_mut().poll(cx) {
-            worker
-                .metrics
-                .add(if greeted.is_ok() { Counter::TlsHandshakes } else { Counter::TlsHandshakeFailures }, 1);
-            return Poll::Ready(
-                greeted.inspect_err(|error| tracing::debug!(%error, "a client's TLS handshake failed")).ok(),
-            );
-        }
-        if worker.shared.lifecycle() == Lifecycle::Cutting {
-            return Poll::Ready(None);
-        }
-        if worker.clock.now() >= at {
-            worker.metrics.add(Counter::timeout(Phase::Handshake), 1);
-            return Poll::Ready(None);
-        }
-        timer.arm(at, cx);
-        Poll::Pending
-    })
-    .await
+    let greeted = worker.within(at, Phase::Handshake, handshake.as_mut()).await?;
+    let counter = if greeted.is_ok() { Counter::TlsHandshakes } else { Counter::TlsHandshakeFailures };
+    worker.metrics.add(counter, 1);
+    greeted.inspect_err(|error| tracing::debug!(%error, "a client's TLS handshake failed")).ok()
 }
 
 /// What a failed handshake with an origin means.
