@@ -271,7 +271,7 @@ impl Driver<'_> {
     async fn begin(&self, index: usize, address: &Address) -> Result<Begun, Failure> {
         let mut begun = connect::begin(address);
         let exhausted = begun.as_ref().is_err_and(|error| connect::failure(error) == Failure::Exhausted);
-        if exhausted && self.worker.upstreams.evict() {
+        if exhausted && self.worker.upstreams.evict(0) {
             self.worker.pause(limits::EVICT_PAUSE_MS).await; // the ring closes them behind our back
             begun = connect::begin(address);
         }

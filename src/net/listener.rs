@@ -113,7 +113,8 @@ pub async fn accept(worker: Hold, listener: TcpListener, service: Service) {
                     quiet_until = now.after(Some(Duration::from_millis(limits::WARNING_PAUSE_MS)));
                 }
                 worker.metrics.add(Counter::AcceptPauses, 1);
-                worker.upstreams.evict();
+                // Those who are in need theirs: a client let in by taking the last of them could not be served.
+                worker.upstreams.evict(worker.holders());
                 worker.pause(limits::ACCEPT_PAUSE_MS).await;
             }
         }

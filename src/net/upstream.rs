@@ -125,12 +125,13 @@ impl Upstreams {
         state.evict_beyond(self.shared.budget.idle_upstreams);
     }
 
-    /// Closes a few idle connections, because descriptors have run out; false when there is none to close.
-    pub fn evict(&self) -> bool {
+    /// Closes a few idle connections, because descriptors have run out, and leaves at least `keep`; false when there is
+    /// none to close.
+    pub fn evict(&self, keep: usize) -> bool {
         let mut state = self.state.borrow_mut();
         let idle = state.idle_count();
-        state.evict_beyond(idle.saturating_sub(limits::EVICT_BATCH));
-        idle > 0
+        state.evict_beyond(idle.saturating_sub(limits::EVICT_BATCH).max(keep));
+        idle > keep
     }
 
     /// Endpoint `index` of the list could not be connected to. The first failure after a success is logged.

@@ -101,6 +101,12 @@ impl Worker {
         Poll::Pending
     }
 
+    /// How many connections, streams and listeners hold the worker.
+    #[must_use]
+    pub fn holders(&self) -> usize {
+        self.held.get()
+    }
+
     /// The worker, held: a drain does not end while this is alive.
     #[must_use]
     pub fn hold(self: &Rc<Self>) -> Hold {

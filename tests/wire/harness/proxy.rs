@@ -1,5 +1,6 @@
 //! The real binary on port 0, with its access log and its standard error in the test's hands.
 
+use std::collections::HashSet;
 use std::io::{BufRead, BufReader};
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
@@ -160,7 +161,8 @@ impl Proxy {
     pub fn limit_descriptors(&self, spare: u64) {
         let open = std::fs::read_dir(format!("/proc/{}/fd", self.pid())).expect("alive");
         let numbers = open.filter_map(|entry| entry.ok()?.file_name().to_str()?.parse::<u64>().ok());
-        let limit = Some(numbers.max().unwrap_or(0) + 1 + spare);
+        let taken: HashSet<u64> = numbers.collect(); // with gaps, and with high ones it was born with
+        let limit = (0..).filter(|number| !taken.contains(number)).nth(usize::try_from(spare).unwrap());
         let pid = Pid::from_raw(self.pid().cast_signed());
         prlimit(pid, Resource::Nofile, Rlimit { current: limit, maximum: limit }).expect("prlimit");
     }
