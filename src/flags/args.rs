@@ -97,7 +97,7 @@ pub struct Settings {
 #[derive(Args, Debug)]
 #[command(next_help_heading = "Basics")]
 pub struct Basics {
-    /// Address to accept clients on: IP:PORT, [IPv6]:PORT, localhost:PORT (127.0.0.1), or :PORT for every
+    /// Address to accept clients on, HTTP/1.1 and HTTP/2 with prior knowledge (h2c): IP:PORT, [IPv6]:PORT, localhost:PORT (127.0.0.1), or :PORT for every
     /// interface, IPv4 and IPv6. Port 0 takes a free one. Repeatable, or separated by commas
     #[arg(
         long,

@@ -15,7 +15,7 @@ use crate::config::{ClientAuth, KeyPair, Tls, UpstreamTls};
 #[derive(Args, Debug)]
 #[command(next_help_heading = "TLS")]
 pub struct TlsArgs {
-    /// Address to accept clients on with TLS, as --listen. Without --listen there is no other. Repeatable, or
+    /// Address to accept clients on with TLS, HTTP/2 and HTTP/1.1 by ALPN, as --listen. Without --listen there is no other. Repeatable, or
     /// separated by commas. Default: none
     #[arg(long, env = "RINGRESS_TLS_LISTEN", value_name = "ADDR", value_delimiter = ',')]
     pub tls_listen: Vec<Listen>,
