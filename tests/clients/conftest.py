@@ -4,14 +4,17 @@ With RINGRESS_BIN=direct there is no proxy: programs talk straight to the origin
 prove that a failure with the proxy is the proxy's.
 """
 
+import itertools
 import os
 import pathlib
 import shutil
 
 import pytest
 
+from certificates import Certificates
 from origin import Origin
 from program import Program
+from rpc import Way
 
 HERE = pathlib.Path(__file__).resolve().parent
 ROOT = HERE.parents[1]
@@ -87,6 +90,26 @@ def ringress(start):
         return Proxy(int(program.expect(LISTENING)[2]), program)
 
     return run
+
+
+@pytest.fixture(scope="session")
+def certificates(tmp_path_factory):
+    """An authority and a certificate of it for this host."""
+    return Certificates(tmp_path_factory.mktemp("certificates"))
+
+
+@pytest.fixture(
+    params=itertools.product((False, True), repeat=2),
+    ids=lambda sides: "-".join(("h2c", "tls")[tls] for tls in sides),
+)
+def way(request, certificates, ringress):
+    """Each way from a gRPC client to a gRPC origin: `way(kind, handler, *flags)` gives a caller."""
+    client_tls, origin_tls = request.param
+    if DIRECT and client_tls != origin_tls:
+        pytest.skip("without a proxy both sides are the same")
+    opened = Way(client_tls, origin_tls, certificates, None if DIRECT else ringress)
+    yield opened
+    opened.close()
 
 
 @pytest.fixture
