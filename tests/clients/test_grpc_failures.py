@@ -116,6 +116,34 @@ def test_the_proxy_cuts_a_stream(way, flag):
     handler.over.pass_through(PROMPTLY)
 
 
+@needs_proxy
+def test_a_message_too_large_for_the_proxy(way):
+    """RESOURCE_EXHAUSTED, as from a peer that speaks gRPC, and not a bare 413."""
+    call = way("unary_unary", lambda request, _: request, "--max-body-bytes", "64KiB")
+    with failure(Code.RESOURCE_EXHAUSTED):
+        call(bytes(1 << 20))
+    assert call(b"small") == b"small"
+
+
+@needs_proxy
+def test_the_proxy_drains(way):
+    """SIGTERM: the call that runs ends well, and then the proxy does."""
+    gate = Gate()
+
+    def stream(request, _):
+        yield request
+        gate.pass_through()
+        yield b"done"
+
+    replies = way("unary_stream", stream)(b"x")
+    assert next(replies) == b"x"
+    way.program.process.terminate()
+    way.program.expect(rb"draining connections=1")
+    gate.set()
+    assert list(replies) == [b"done"]
+    assert way.program.wait(timeout=DEADLINE) == 0
+
+
 def test_error_status(way):
     """A status after messages, with a message that has to be percent-encoded, and trailing metadata."""
     text = "größer als 100 %\n終わり"
