@@ -204,6 +204,17 @@ pub const H2_PROGRESS_BYTES_MIN: usize = 16 * 1024;
 pub const H2_OWN_RESETS_MAX: usize = 32;
 /// Streams that a client has opened and reset before they were looked at; beyond that it floods (CVE-2023-44487).
 pub const H2_PENDING_RESETS_MAX: usize = 20;
+/// Bytes that the proxy itself may add to a head, on top of what a peer may send.
+pub const OWN_HEAD_BYTES: usize = 8 * 1024;
+/// Streams at once on one HTTP/2 connection to an origin, if the origin allows as many; then another connection is made.
+pub const H2_ORIGIN_STREAMS_MAX: usize = 100;
+/// Window of a stream of an origin: bytes that one slow client can make the proxy hold, on top of its outbox.
+pub const H2_ORIGIN_STREAM_WINDOW_BYTES: u32 = 128 * 1024;
+/// Window of a connection to an origin: all of its streams together, so that slow clients cannot take it from the others.
+#[expect(clippy::cast_possible_truncation, reason = "a hundred")]
+pub const H2_ORIGIN_WINDOW_BYTES: u32 = H2_ORIGIN_STREAM_WINDOW_BYTES * H2_ORIGIN_STREAMS_MAX as u32;
+/// How long an origin has to answer a PING, in milliseconds.
+pub const H2_PONG_MS: u64 = 20_000;
 /// Bytes of framing around one chunk: 16 digits and two line ends.
 pub const CHUNK_FRAME_BYTES_MAX: usize = 20;
 

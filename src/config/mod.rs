@@ -61,9 +61,18 @@ pub struct Config {
     pub log_level: String,
 }
 
-/// Address of an origin as the operator wrote it.
+/// An origin as the operator wrote it.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
-pub enum Upstream {
+pub struct Upstream {
+    /// Where it is.
+    pub origin: Origin,
+    /// How it is spoken to.
+    pub scheme: Scheme,
+}
+
+/// Where an origin is.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub enum Origin {
     /// An IP address and a port.
     Address(SocketAddr),
     /// A host name and a port, resolved off the workers.
@@ -75,25 +84,72 @@ pub enum Upstream {
     },
     /// A Unix stream socket.
     Unix(PathBuf),
-    /// A host that is spoken to with TLS.
-    Https {
-        /// Host name, or an IP address without brackets: what its certificate has to be for.
-        host: String,
-        /// TCP port.
-        port: u16,
-    },
+}
+
+/// How an origin is spoken to.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub struct Scheme {
+    /// In HTTP/2; else in HTTP/1.1.
+    pub http2: bool,
+    /// Behind what.
+    pub security: Security,
+}
+
+/// What protects a connection to an origin.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub enum Security {
+    /// Nothing.
+    #[default]
+    Clear,
+    /// TLS, with a certificate that has to be the origin's.
+    Tls,
+    /// TLS, with any certificate: whoever is in between can read and change everything.
+    TlsUnchecked,
+}
+
+impl Scheme {
+    /// The scheme as `--upstream` has it.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match (self.http2, self.security) {
+            (false, Security::Clear) => "http",
+            (false, Security::Tls) => "https",
+            (false, Security::TlsUnchecked) => "https+insecure",
+            (true, Security::Clear) => "h2c",
+            (true, Security::Tls) => "h2",
+            (true, Security::TlsUnchecked) => "h2+insecure",
+        }
+    }
+
+    /// Every scheme.
+    pub const ALL: [Scheme; 6] = [
+        Scheme { http2: false, security: Security::Clear },
+        Scheme { http2: false, security: Security::Tls },
+        Scheme { http2: false, security: Security::TlsUnchecked },
+        Scheme { http2: true, security: Security::Clear },
+        Scheme { http2: true, security: Security::Tls },
+        Scheme { http2: true, security: Security::TlsUnchecked },
+    ];
 }
 
 impl fmt::Display for Upstream {
     /// The form that `--upstream` accepts.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Upstream::Address(address) => address.fmt(f),
-            Upstream::Name { host, port } => write!(f, "{host}:{port}"),
-            Upstream::Unix(path) => write!(f, "unix:{}", path.display()),
-            Upstream::Https { host, port } if host.contains(':') => write!(f, "https://[{host}]:{port}"),
-            Upstream::Https { host, port } => write!(f, "https://{host}:{port}"),
+        match (&self.origin, self.scheme.name()) {
+            (Origin::Unix(path), "http") => write!(f, "unix:{}", path.display()),
+            (Origin::Unix(path), scheme) => write!(f, "{scheme}+unix:{}", path.display()),
+            (Origin::Address(address), "http") => address.fmt(f),
+            (Origin::Address(address), scheme) => write!(f, "{scheme}://{address}"),
+            (Origin::Name { host, port }, "http") => write!(f, "{host}:{port}"),
+            (Origin::Name { host, port }, scheme) => write!(f, "{scheme}://{host}:{port}"),
         }
+    }
+}
+
+impl From<SocketAddr> for Upstream {
+    /// HTTP/1.1 in the clear.
+    fn from(address: SocketAddr) -> Upstream {
+        Upstream { origin: Origin::Address(address), scheme: Scheme::default() }
     }
 }
 
@@ -147,8 +203,6 @@ impl ClientAuth {
 pub struct UpstreamTls {
     /// File of the authorities in PEM; `None` is those of the host.
     pub ca: Option<PathBuf>,
-    /// Certificates are not checked.
-    pub insecure: bool,
     /// What we show to an origin that asks.
     pub identity: Option<KeyPair>,
 }
@@ -171,6 +225,9 @@ pub struct Pool {
     pub idle_timeout: Duration,
     /// A connection older than this is not reused; [`NEVER`] is no limit.
     pub age_max: Duration,
+    /// An HTTP/2 connection that has said nothing for this time while streams run on it is sent a PING; [`NEVER`] asks
+    /// never.
+    pub ping: Duration,
 }
 
 impl Default for Pool {
@@ -179,6 +236,8 @@ impl Default for Pool {
             idle_max: limits::UPSTREAM_IDLE_MAX,
             idle_timeout: Duration::from_secs(60),
             age_max: Duration::from_secs(3600),
+            // More often than every five minutes, servers of gRPC take for an attack.
+            ping: Duration::from_secs(310),
         }
     }
 }

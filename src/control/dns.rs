@@ -5,13 +5,13 @@
 
 use std::collections::HashMap;
 use std::io;
-use std::net::{IpAddr, SocketAddr, ToSocketAddrs};
+use std::net::{SocketAddr, ToSocketAddrs};
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, sync_channel};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
-use crate::config::{Config, Upstream};
+use crate::config::{Config, Origin, Upstream};
 use crate::limits;
 use crate::net::shared::Shared;
 use crate::proxy::endpoint::{Address, Endpoint, Endpoints};
@@ -44,12 +44,7 @@ impl Resolver {
         let mut endpoints: Vec<Endpoint> = Vec::new();
         for upstream in &config.upstreams {
             for address in self.addresses(upstream) {
-                let endpoint = match upstream {
-                    Upstream::Https { host, .. } => Endpoint::secure(address, host),
-                    Upstream::Address(_) | Upstream::Name { .. } | Upstream::Unix(_) => {
-                        Endpoint::new(address)
-                    }
-                };
+                let endpoint = Endpoint::of(upstream, address);
                 if !endpoints.contains(&endpoint) {
                     endpoints.push(endpoint);
                 }
@@ -59,15 +54,10 @@ impl Resolver {
     }
 
     fn addresses(&mut self, upstream: &Upstream) -> Vec<Address> {
-        match upstream {
-            Upstream::Address(address) => vec![Address::Tcp(*address)],
-            Upstream::Unix(path) => vec![Address::Unix(path.clone())],
-            Upstream::Https { host, port } if host.parse::<IpAddr>().is_ok() => {
-                host.parse().map(|ip: IpAddr| Address::Tcp((ip, *port).into())).into_iter().collect()
-            }
-            Upstream::Name { host, port } | Upstream::Https { host, port } => {
-                self.lookup(host, *port).into_iter().map(Address::Tcp).collect()
-            }
+        match &upstream.origin {
+            Origin::Address(address) => vec![Address::Tcp(*address)],
+            Origin::Unix(path) => vec![Address::Unix(path.clone())],
+            Origin::Name { host, port } => self.lookup(host, *port).into_iter().map(Address::Tcp).collect(),
         }
     }
 
@@ -103,11 +93,7 @@ impl Refresher {
     /// # Errors
     /// The thread cannot be started.
     pub fn start(resolver: Resolver, shared: Arc<Shared>) -> io::Result<Option<Refresher>> {
-        let named = |upstream: &Upstream| match upstream {
-            Upstream::Name { .. } => true,
-            Upstream::Https { host, .. } => host.parse::<IpAddr>().is_err(),
-            Upstream::Address(_) | Upstream::Unix(_) => false,
-        };
+        let named = |upstream: &Upstream| matches!(upstream.origin, Origin::Name { .. });
         if !shared.config.upstreams.iter().any(named) {
             return Ok(None);
         }

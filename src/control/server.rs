@@ -21,7 +21,7 @@ use signal_hook::iterator::Signals;
 
 use tracing_appender::non_blocking::{NonBlockingBuilder, WorkerGuard};
 
-use crate::config::{Config, Upstream};
+use crate::config::Config;
 use crate::limits;
 use crate::net::listener;
 use crate::net::log_sink::LogSink;
@@ -66,7 +66,7 @@ pub fn run(mut config: Config) -> Result<(), StartError> {
     drop(thread::runtime().map_err(|error| StartError::Ring { error })?);
     if config.demo {
         let origin = crate::demo::start().map_err(StartError::Demo)?;
-        config.upstreams = vec![Upstream::Address(origin)];
+        config.upstreams = vec![origin.into()];
     }
     let mut resolver = Resolver::default();
     let endpoints = resolver.resolve(&config);

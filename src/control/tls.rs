@@ -5,6 +5,7 @@
 //! and what was in use stays in use. Tickets are sealed with keys of their own, shared by all workers and rotated by
 //! rustls every six hours, so that a reload loses no session.
 
+use std::collections::HashSet;
 use std::fs;
 use std::io;
 use std::os::unix::fs::MetadataExt as _;
@@ -18,10 +19,10 @@ use rustls::crypto::{CryptoProvider, aws_lc_rs};
 use rustls::server::{NoServerSessionStorage, ProducesTickets, WebPkiClientVerifier};
 use rustls::{ClientConfig, RootCertStore, ServerConfig};
 
-use crate::config::{ClientAuth, Config, Tls, Upstream, UpstreamTls};
+use crate::config::{ClientAuth, Config, Scheme, Security, Tls, UpstreamTls};
 use crate::limits;
 use crate::net::shared::Shared;
-use crate::net::tls::{Certificates, ServerTls, alpn, alpn_http1};
+use crate::net::tls::{Certificates, OriginTls, ServerTls, alpn, alpn_of_origin};
 
 use super::certificates::{self, CertificateError};
 use super::unchecked::Unchecked;
@@ -176,28 +177,31 @@ fn reload(loader: &mut Loader, shared: &Shared) {
     }
 }
 
-/// How origins are spoken to with TLS; `None` where none is.
+/// How origins are spoken to with TLS, for each scheme in use.
 ///
 /// # Errors
 /// What is wrong with which file.
-pub fn upstream(config: &Config) -> Result<Option<ClientConfig>, CertificateError> {
-    if !config.upstreams.iter().any(|upstream| matches!(upstream, Upstream::Https { .. })) {
-        return Ok(None);
-    }
-    let tls = &config.upstream_tls;
+pub fn upstream(config: &Config) -> Result<OriginTls, CertificateError> {
+    let schemes = config.upstreams.iter().map(|upstream| upstream.scheme);
+    let secure: HashSet<Scheme> = schemes.filter(|scheme| scheme.security != Security::Clear).collect();
+    let made = secure.into_iter().map(|scheme| Ok((scheme, Arc::new(client(&config.upstream_tls, scheme)?))));
+    made.collect::<Result<_, CertificateError>>().map(OriginTls)
+}
+
+fn client(tls: &UpstreamTls, scheme: Scheme) -> Result<ClientConfig, CertificateError> {
     let provider = provider();
     let builder = ClientConfig::builder_with_provider(Arc::clone(&provider));
     let builder = builder.with_protocol_versions(VERSIONS).map_err(setup)?;
-    let builder = if tls.insecure {
+    let builder = if scheme.security == Security::TlsUnchecked {
         tracing::warn!(
-            "--upstream-insecure: the certificates of https:// upstreams are not checked; whoever is in between can \
-             read and change everything"
+            "the certificates of {}:// upstreams are not checked; whoever is in between can read and change everything",
+            scheme.name()
         );
         builder.dangerous().with_custom_certificate_verifier(Arc::new(Unchecked(Arc::clone(&provider))))
     } else {
         builder.with_root_certificates(upstream_roots(tls)?)
     };
-    let mut config = match &tls.identity {
+    let mut client = match &tls.identity {
         None => builder.with_no_client_auth(),
         Some(files) => {
             // Checks that the two belong together, with errors that say which file it is.
@@ -206,8 +210,8 @@ pub fn upstream(config: &Config) -> Result<Option<ClientConfig>, CertificateErro
             builder.with_client_auth_cert(chain, key).map_err(setup)?
         }
     };
-    config.alpn_protocols = alpn_http1();
-    Ok(Some(config))
+    client.alpn_protocols = alpn_of_origin(scheme);
+    Ok(client)
 }
 
 /// The authorities given, or those of the host: the operator's own are among them, and they are updated with it.

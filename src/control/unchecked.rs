@@ -1,4 +1,4 @@
-//! `--upstream-insecure`: any certificate will do. Signatures of the handshake are still checked, so that the peer
+//! `https+insecure://` and `h2+insecure://`: any certificate will do. Signatures of the handshake are still checked, so that the peer
 //! at least has the key of the certificate it shows.
 
 use std::sync::Arc;

@@ -109,8 +109,8 @@ pub struct Basics {
     )]
     pub listen: Vec<Listen>,
 
-    /// Origin to send requests to: host:port, IP:port, [IPv6]:port, http://host[:port], https://host[:port] or
-    /// unix:/path.
+    /// Origin to send requests to: host:port, IP:port, [IPv6]:port or unix:/path, or SCHEME://host[:port] with http, https,
+    /// h2c (HTTP/2), h2 (HTTP/2 with TLS), and https+insecure or h2+insecure, which check no certificate.
     /// Repeatable, or separated by commas. Required unless --demo is given; no default
     #[arg(
         long, env = "RINGRESS_UPSTREAM", value_name = "ADDR", value_parser = upstream::parse,
@@ -343,6 +343,14 @@ pub struct PoolArgs {
         default_value_t = Period(Pool::default().age_max)
     )]
     pub upstream_age_max: Period,
+
+    /// A duration of silence after which an HTTP/2 connection with streams is sent a PING, and closed if nothing answers
+    /// within 20s; 0 or off asks never. Servers of gRPC take less than 5m for an attack
+    #[arg(
+        long, env = "RINGRESS_UPSTREAM_PING", value_name = "DURATION",
+        default_value_t = Period(Pool::default().ping)
+    )]
+    pub upstream_ping: Period,
 
     /// A duration after which names of upstreams are resolved again, 1s at least; 0 or off resolves them once
     #[arg(

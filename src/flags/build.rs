@@ -8,7 +8,7 @@ use thiserror::Error;
 use super::args::{Basics, Limits, Settings, TimeoutArgs};
 use super::size::Bytes;
 use super::tls::{self, TlsError};
-use crate::config::{Config, Forwarding, LogTarget, Pool, Upstream};
+use crate::config::{Config, Forwarding, LogTarget, Origin, Pool, Upstream};
 use crate::limits::MessageLimits;
 use crate::time::Timeouts;
 
@@ -89,6 +89,7 @@ pub fn config(settings: Settings) -> Result<Config, BuildError> {
             idle_max: pool.upstream_idle_max,
             idle_timeout: pool.upstream_idle_timeout.0,
             age_max: pool.upstream_age_max.0,
+            ping: pool.upstream_ping.0,
         },
         dns_refresh: pool.dns_refresh.0,
         access_log: logs.access_log.unwrap_or(default_target),
@@ -117,7 +118,7 @@ fn check_listen(listen: &[SocketAddr]) -> Result<(), BuildError> {
 
 fn check_loop(listen: &[SocketAddr], upstreams: &[Upstream]) -> Result<(), BuildError> {
     for upstream in upstreams {
-        if let Upstream::Address(address) = upstream
+        if let Origin::Address(address) = &upstream.origin
             && listen.iter().any(|listen| accepts(*listen, *address))
         {
             return Err(BuildError::Loop(*address));

@@ -34,6 +34,7 @@ fn write_settings(out: &mut String, config: &Config) -> fmt::Result {
     line(out, "upstream-idle-max", config.pool.idle_max)?;
     line(out, "upstream-idle-timeout", Period(config.pool.idle_timeout))?;
     line(out, "upstream-age-max", Period(config.pool.age_max))?;
+    line(out, "upstream-ping", Period(config.pool.ping))?;
     line(out, "dns-refresh", Period(config.dns_refresh))?;
     line(out, "access-log", &config.access_log)?;
     line(out, "log-format", config.log_format.name())?;
@@ -50,7 +51,6 @@ fn write_tls(out: &mut String, config: &Config) -> fmt::Result {
     line(out, "client-auth", requirement_word(&tls.client_auth))?;
     list(out, "http-redirect", &tls.redirect)?;
     list(out, "upstream-ca", upstream.ca.as_ref().map(|ca| ca.display()))?;
-    line(out, "upstream-insecure", switch_word(upstream.insecure))?;
     list(out, "upstream-cert", upstream.identity.as_ref().map(|pair| pair.cert.display()))?;
     list(out, "upstream-key", upstream.identity.as_ref().map(|pair| pair.key.display()))
 }

@@ -10,7 +10,8 @@ use proptest::prelude::*;
 
 use super::*;
 use crate::config::{
-    ClientAuth, Forwarding, KeyPair, LogFormat, LogTarget, NEVER, Pool, Tls, Upstream, UpstreamTls,
+    ClientAuth, Forwarding, KeyPair, LogFormat, LogTarget, NEVER, Origin, Pool, Scheme, Security, Tls,
+    Upstream, UpstreamTls,
 };
 use crate::limits::{self, MessageLimits};
 use crate::time::Timeouts;
@@ -60,7 +61,7 @@ fn defaults_are_those_of_the_pure_rooms() {
         listen: vec!["127.0.0.1:8080".parse().unwrap()],
         tls: Tls::default(),
         upstream_tls: UpstreamTls::default(),
-        upstreams: vec![Upstream::Address("127.0.0.1:3000".parse().unwrap())],
+        upstreams: vec!["127.0.0.1:3000".parse::<std::net::SocketAddr>().unwrap().into()],
         demo: false,
         workers: None,
         pin: true,
@@ -216,7 +217,7 @@ fn errors_name_the_flag_the_value_and_an_example() {
         (&["--max-body-bytes", "10m"], &["--max-body-bytes", "'10m'", "MiB"]),
         (&["--max-head-bytes", "1MiB"], &["--max-head-bytes", "'1MiB'", "1KiB to 80KiB"]),
         (&["--listen", "8080"], &["--listen", "'8080'", ":8080"]),
-        (&["--upstream", "h2://app"], &["--upstream", "'h2://app'", "not supported yet", "http://"]),
+        (&["--upstream", "ftp://app"], &["--upstream", "'ftp://app'", "unknown scheme", "h2c://"]),
         (&["--timeout-status", "200"], &["--timeout-status", "'200'", "503"]),
         (&["--trusted-proxies", "10.0.0.0/33"], &["--trusted-proxies", "'10.0.0.0/33'", "10.0.0.0/8"]),
         (&["--log-format", "xml"], &["--log-format", "'xml'", "logfmt", "json"]),
@@ -329,15 +330,20 @@ fn message_limits() -> impl Strategy<Value = MessageLimits> {
 }
 
 fn origin() -> impl Strategy<Value = Upstream> {
-    prop_oneof![
-        (any::<std::net::IpAddr>(), 1u16..).prop_map(|(ip, port)| Upstream::Address((ip, port).into())),
+    let host = prop_oneof![
+        (any::<std::net::IpAddr>(), 1u16..).prop_map(|(ip, port)| Origin::Address((ip, port).into())),
         ("[a-z][a-z0-9_.-]{0,8}[a-z]", 1u16..)
             .prop_filter("a name", |(host, _)| !host.contains("..") && !host.contains(".-"))
-            .prop_map(|(host, port)| Upstream::Name { host, port }),
-        ("[a-z]{1,9}|10\\.0\\.0\\.1|::1", 1u16..).prop_map(|(host, port)| Upstream::Https { host, port }),
-        "/[ -+.-~äö]{0,20}[a-z]"
-            .prop_map(|path| Upstream::Unix(path.trim_start_matches("//").into()))
-            .prop_filter("a path", |upstream| upstream.to_string().starts_with("unix:/")),
+            .prop_map(|(host, port)| Origin::Name { host, port }),
+    ];
+    let path = "/[ -+.-~äö]{0,20}[a-z]".prop_filter("a path", |path| !path.starts_with("//"));
+    prop_oneof![
+        (host, proptest::sample::select(&Scheme::ALL[..]))
+            .prop_map(|(origin, scheme)| Upstream { origin, scheme }),
+        (path, any::<bool>()).prop_map(|(path, http2)| {
+            let scheme = Scheme { http2, security: Security::Clear };
+            Upstream { origin: Origin::Unix(path.into()), scheme }
+        }),
     ]
 }
 
@@ -389,8 +395,8 @@ fn tls() -> impl Strategy<Value = Tls> {
 }
 
 fn upstream_tls() -> impl Strategy<Value = UpstreamTls> {
-    (proptest::option::of(file()), any::<bool>(), proptest::option::of(key_pair()))
-        .prop_map(|(ca, insecure, identity)| UpstreamTls { insecure: insecure && ca.is_none(), ca, identity })
+    (proptest::option::of(file()), proptest::option::of(key_pair()))
+        .prop_map(|(ca, identity)| UpstreamTls { ca, identity })
 }
 
 prop_compose! {
@@ -402,7 +408,8 @@ prop_compose! {
         (timeouts, timeout_status) in (timeouts(), 500u16..=599),
         message in message_limits(),
         forwarding in forwarding(),
-        (idle_max, idle_timeout, age_max, dns_refresh) in (0usize..=1_000_000, period(), period(), period()),
+        (idle_max, idle_timeout, age_max) in (0usize..=1_000_000, period(), period()),
+        (ping, dns_refresh) in (period(), period()),
         (access_log, json, log_query) in (access_log(), any::<bool>(), any::<bool>()),
         log_level in prop_oneof![Just("warn"), Just("info,ringress::net=debug")],
     ) -> Config {
@@ -420,7 +427,7 @@ prop_compose! {
             timeout_status,
             message,
             forwarding,
-            pool: Pool { idle_max, idle_timeout, age_max },
+            pool: Pool { idle_max, idle_timeout, age_max, ping },
             dns_refresh,
             access_log,
             log_format: if json { LogFormat::Json } else { LogFormat::Logfmt },
@@ -479,7 +486,6 @@ fn flags_of_tls_that_do_not_fit_are_refused_with_advice() {
         (&["--http-redirect", ":80"], &["--http-redirect", "--tls-listen"]),
         (&["--client-ca", "ca"], &["--client-ca", "--tls-listen"]),
         (&["--upstream-cert", "c"], &["--upstream-key"]),
-        (&["--upstream-insecure", "--upstream-ca", "ca"], &["--upstream-insecure", "--upstream-ca"]),
         (&["--client-auth", "maybe"], &["--client-auth", "required", "optional"]),
         (
             &["--listen", ":443", "--tls-listen", "0.0.0.0:443", "--cert", "c", "--key", "k"],

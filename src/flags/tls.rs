@@ -3,12 +3,11 @@
 use std::net::SocketAddr;
 use std::path::PathBuf;
 
+use clap::Args;
 use clap::builder::{PossibleValuesParser, TypedValueParser};
-use clap::{ArgAction, Args};
 use thiserror::Error;
 
 use super::listen::Listen;
-use super::number::switch;
 use crate::config::{ClientAuth, KeyPair, Tls, UpstreamTls};
 
 /// TLS towards clients and origins; `docs/tls.md` has the details.
@@ -47,19 +46,11 @@ pub struct TlsArgs {
     #[arg(long, env = "RINGRESS_HTTP_REDIRECT", value_name = "ADDR", value_delimiter = ',')]
     pub http_redirect: Vec<Listen>,
 
-    /// Authorities in PEM that certificates of https:// upstreams have to come from. Default: those of this host
+    /// Authorities in PEM that certificates of https:// and h2:// upstreams have to come from. Default: those of this host
     #[arg(long, env = "RINGRESS_UPSTREAM_CA", value_name = "FILE")]
     pub upstream_ca: Option<PathBuf>,
 
-    /// Do not check the certificates of https:// upstreams: whoever is in between can read and change everything
-    #[arg(
-        long, env = "RINGRESS_UPSTREAM_INSECURE", value_name = "on|off", default_value = "off",
-        value_parser = switch(), action = ArgAction::Set, num_args = 0..=1, require_equals = true,
-        hide_possible_values = true, default_missing_value = "on"
-    )]
-    pub upstream_insecure: bool,
-
-    /// Certificate chain in PEM to show to https:// upstreams that ask for one. Default: none
+    /// Certificate chain in PEM to show to https:// and h2:// upstreams that ask for one. Default: none
     #[arg(long, env = "RINGRESS_UPSTREAM_CERT", value_name = "FILE")]
     pub upstream_cert: Option<PathBuf>,
 
@@ -115,11 +106,6 @@ pub enum TlsError {
     /// One of `--upstream-cert` and `--upstream-key`.
     #[error("--upstream-cert and --upstream-key go together: give both or none")]
     UpstreamPair,
-    /// Roots for a check that is not made.
-    #[error(
-        "--upstream-insecure checks no certificate, so --upstream-ca would have no effect: drop one of them"
-    )]
-    InsecureWithCa,
 }
 
 /// What the flags amount to.
@@ -145,15 +131,12 @@ pub fn settings(args: TlsArgs) -> Result<(Tls, UpstreamTls), TlsError> {
         return Err(TlsError::Pairs { certs, keys });
     }
     check_listener(&tls)?;
-    if args.upstream_insecure && args.upstream_ca.is_some() {
-        return Err(TlsError::InsecureWithCa);
-    }
     let identity = match (args.upstream_cert, args.upstream_key) {
         (Some(cert), Some(key)) => Some(KeyPair { cert, key }),
         (None, None) => None,
         (Some(_), None) | (None, Some(_)) => return Err(TlsError::UpstreamPair),
     };
-    Ok((tls, UpstreamTls { ca: args.upstream_ca, insecure: args.upstream_insecure, identity }))
+    Ok((tls, UpstreamTls { ca: args.upstream_ca, identity }))
 }
 
 fn check_listener(tls: &Tls) -> Result<(), TlsError> {

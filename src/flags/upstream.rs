@@ -1,5 +1,5 @@
-//! Addresses of origins: `host:port`, `ip:port`, `[v6]:port`, `http://host[:port]`, `https://host[:port]`,
-//! `unix:/path`.
+//! Addresses of origins: `host:port`, `ip:port`, `[v6]:port`, `unix:/path`, `h2c+unix:/path`, and `scheme://host[:port]`
+//! with the schemes of [`Scheme`].
 
 use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::path::PathBuf;
@@ -7,12 +7,12 @@ use std::path::PathBuf;
 use thiserror::Error;
 
 use super::listen::port_number;
-use crate::config::Upstream;
+use crate::config::{Origin, Scheme, Security, Upstream};
 
-/// Port of `http://host`.
-const HTTP_PORT: u16 = 80;
-/// Port of `https://host`.
-const HTTPS_PORT: u16 = 443;
+/// Port of a host in the clear.
+const CLEAR_PORT: u16 = 80;
+/// Port of a host with TLS.
+const TLS_PORT: u16 = 443;
 /// Longest host name in bytes (RFC 1035 §2.3.4, less the root).
 const HOST_BYTES_MAX: usize = 253;
 /// Longest label of a host name in bytes (RFC 1035 §2.3.4).
@@ -23,11 +23,11 @@ const UNIX_PATH_BYTES_MAX: usize = 107;
 /// Why an upstream was refused.
 #[derive(Clone, Debug, PartialEq, Eq, Error)]
 pub enum UpstreamError {
-    /// A scheme this version cannot speak to an origin.
-    #[error("{0}:// to an origin is not supported yet: write http://host:port, or host:port")]
-    UnsupportedScheme(&'static str),
-    /// A scheme that never was one.
-    #[error("unknown scheme: write http://host:port, https://host:port, host:port, or unix:/path")]
+    /// A scheme that is none.
+    #[error(
+        "unknown scheme: write host:port, http://, https://, h2c:// (HTTP/2), h2:// (HTTP/2 with TLS), or unix:/path; \
+         https+insecure:// and h2+insecure:// check no certificate"
+    )]
     UnknownScheme,
     /// A path, a query or a fragment.
     #[error("a path is not supported: targets are forwarded unchanged, so write http://{0} alone")]
@@ -65,11 +65,15 @@ pub enum UpstreamError {
 pub fn parse(text: &str) -> Result<Upstream, UpstreamError> {
     let text = text.trim();
     if let Some(path) = strip_prefix(text, "unix:") {
-        return unix(path);
+        return unix(path, Scheme::default());
+    }
+    if let Some(path) = strip_prefix(text, "h2c+unix:") {
+        return unix(path, Scheme { http2: true, security: Security::Clear });
     }
     match text.split_once("://") {
         Some((scheme, rest)) => url(scheme, rest),
-        None => authority(text, None),
+        None if text.contains("+unix:") => Err(UpstreamError::UnknownScheme),
+        None => Ok(Upstream { origin: authority(text, None)?, scheme: Scheme::default() }),
     }
 }
 
@@ -79,47 +83,34 @@ fn strip_prefix<'a>(text: &'a str, prefix: &str) -> Option<&'a str> {
 }
 
 /// `unix:/path`, and `unix:///path` as URLs have it.
-fn unix(path: &str) -> Result<Upstream, UpstreamError> {
+fn unix(path: &str, scheme: Scheme) -> Result<Upstream, UpstreamError> {
     let path = path.strip_prefix("//").unwrap_or(path);
     let names_a_file = path.starts_with('/') && !path.ends_with('/');
     let clean = !path.chars().any(|c| c.is_control() || c == ',');
     if names_a_file && clean && path.len() <= UNIX_PATH_BYTES_MAX {
-        Ok(Upstream::Unix(PathBuf::from(path)))
+        Ok(Upstream { origin: Origin::Unix(PathBuf::from(path)), scheme })
     } else {
         Err(UpstreamError::UnixPath)
     }
 }
 
 fn url(scheme: &str, rest: &str) -> Result<Upstream, UpstreamError> {
-    for unsupported in ["h2", "h2c"] {
-        if scheme.eq_ignore_ascii_case(unsupported) {
-            return Err(UpstreamError::UnsupportedScheme(unsupported));
-        }
-    }
+    let known = Scheme::ALL.into_iter().find(|known| known.name().eq_ignore_ascii_case(scheme));
+    let scheme = known.ok_or(UpstreamError::UnknownScheme)?;
     let rest = rest.strip_suffix('/').unwrap_or(rest);
-    if scheme.eq_ignore_ascii_case("http") {
-        authority(rest, Some(HTTP_PORT))
-    } else if scheme.eq_ignore_ascii_case("https") {
-        authority(rest, Some(HTTPS_PORT)).and_then(https)
-    } else {
-        Err(UpstreamError::UnknownScheme)
-    }
-}
-
-/// The same address with TLS. No certificate is for an address with a scope.
-fn https(upstream: Upstream) -> Result<Upstream, UpstreamError> {
-    match upstream {
-        Upstream::Address(SocketAddr::V6(address)) if address.scope_id() != 0 => Err(UpstreamError::Host),
-        Upstream::Address(address) => {
-            Ok(Upstream::Https { host: address.ip().to_string(), port: address.port() })
+    let clear = scheme.security == Security::Clear;
+    let origin = authority(rest, Some(if clear { CLEAR_PORT } else { TLS_PORT }))?;
+    match origin {
+        // No certificate is for an address with a scope.
+        Origin::Address(SocketAddr::V6(address)) if !clear && address.scope_id() != 0 => {
+            Err(UpstreamError::Host)
         }
-        Upstream::Name { host, port } => Ok(Upstream::Https { host, port }),
-        Upstream::Unix(_) | Upstream::Https { .. } => Err(UpstreamError::Host),
+        origin => Ok(Upstream { origin, scheme }),
     }
 }
 
 /// `host[:port]`; `default_port` serves where none is written.
-fn authority(text: &str, default_port: Option<u16>) -> Result<Upstream, UpstreamError> {
+fn authority(text: &str, default_port: Option<u16>) -> Result<Origin, UpstreamError> {
     if let Some(end) = text.find(['/', '?', '#']) {
         return Err(UpstreamError::Path(text.get(..end).unwrap_or_default().to_owned()));
     }
@@ -148,20 +139,20 @@ fn split_port(text: &str) -> (&str, Option<&str>) {
     }
 }
 
-fn host_and_port(host: &str, port: u16) -> Result<Upstream, UpstreamError> {
+fn host_and_port(host: &str, port: u16) -> Result<Origin, UpstreamError> {
     if host.starts_with('[') {
         // Through `SocketAddr`, because it alone reads a scope (`[fe80::1%2]`).
         let address: SocketAddr = format!("{host}:{port}").parse().map_err(|_| UpstreamError::Host)?;
-        return Ok(Upstream::Address(address));
+        return Ok(Origin::Address(address));
     }
     if host.contains(':') {
         return Err(UpstreamError::Brackets);
     }
     if let Ok(ip) = host.parse::<Ipv4Addr>() {
-        return Ok(Upstream::Address((ip, port).into()));
+        return Ok(Origin::Address((ip, port).into()));
     }
     check_name(host)?;
-    Ok(Upstream::Name { host: host.to_ascii_lowercase(), port })
+    Ok(Origin::Name { host: host.to_ascii_lowercase(), port })
 }
 
 /// A name as resolvers take it, underscores included (container tools make such names). A name whose last
@@ -192,11 +183,20 @@ mod tests {
     use proptest::prelude::*;
 
     fn address(text: &str) -> Upstream {
-        Upstream::Address(text.parse().unwrap())
+        text.parse::<SocketAddr>().unwrap().into()
     }
 
     fn name(host: &str, port: u16) -> Upstream {
-        Upstream::Name { host: host.to_owned(), port }
+        Upstream { origin: Origin::Name { host: host.to_owned(), port }, scheme: Scheme::default() }
+    }
+
+    fn unix_socket(path: &str) -> Upstream {
+        Upstream { origin: Origin::Unix(path.into()), scheme: Scheme::default() }
+    }
+
+    fn with(scheme: &str, upstream: Upstream) -> Upstream {
+        let scheme = Scheme::ALL.into_iter().find(|known| known.name() == scheme).unwrap();
+        Upstream { scheme, ..upstream }
     }
 
     #[test]
@@ -214,12 +214,18 @@ mod tests {
             ("http://10.0.0.1", address("10.0.0.1:80")),
             ("http://[::1]", address("[::1]:80")),
             ("http://[::1]:81/", address("[::1]:81")),
-            ("https://App", Upstream::Https { host: "app".into(), port: 443 }),
-            ("HTTPS://10.0.0.1:8443/", Upstream::Https { host: "10.0.0.1".into(), port: 8443 }),
-            ("https://[::1]", Upstream::Https { host: "::1".into(), port: 443 }),
-            ("unix:/run/app.sock", Upstream::Unix("/run/app.sock".into())),
-            ("unix:///run/app.sock", Upstream::Unix("/run/app.sock".into())),
-            ("unix:/run/ä b.sock", Upstream::Unix("/run/ä b.sock".into())),
+            ("https://App", with("https", name("app", 443))),
+            ("HTTPS://10.0.0.1:8443/", with("https", address("10.0.0.1:8443"))),
+            ("https://[::1]", with("https", address("[::1]:443"))),
+            ("https+insecure://app:1", with("https+insecure", name("app", 1))),
+            ("h2c://app", with("h2c", name("app", 80))),
+            ("h2c://127.0.0.1:50051", with("h2c", address("127.0.0.1:50051"))),
+            ("H2://app/", with("h2", name("app", 443))),
+            ("h2+insecure://[::1]:1", with("h2+insecure", address("[::1]:1"))),
+            ("h2c+unix:/run/app.sock", with("h2c", unix_socket("/run/app.sock"))),
+            ("unix:/run/app.sock", unix_socket("/run/app.sock")),
+            ("unix:///run/app.sock", unix_socket("/run/app.sock")),
+            ("unix:/run/ä b.sock", unix_socket("/run/ä b.sock")),
         ];
         for (text, upstream) in cases {
             assert_eq!(parse(text), Ok(upstream), "{text}");
@@ -263,8 +269,10 @@ mod tests {
             ("https://app:0", E::Port),
             ("https://[fe80::1%2]", E::Host),
             ("https://app/api", E::Path("app".into())),
-            ("h2://app", E::UnsupportedScheme("h2")),
-            ("h2c://app", E::UnsupportedScheme("h2c")),
+            ("h2://app/api", E::Path("app".into())),
+            ("h2+insecure://[fe80::1%2]", E::Host),
+            ("http+insecure://app", E::UnknownScheme),
+            ("h2+unix:/run/app.sock", E::UnknownScheme),
             ("ftp://app", E::UnknownScheme),
             ("http://app/api", E::Path("app".into())),
             ("http://app//", E::Path("app".into())),
@@ -295,7 +303,8 @@ mod tests {
     }
 
     /// Any text, and texts that are nearly addresses.
-    const NEAR_MISS: &str = "\\PC*|(https?://|unix:/?)?[a-z0-9.:%\\[\\]/]{0,20}(:[0-9]{1,5})?";
+    const NEAR_MISS: &str =
+        "\\PC*|((https?|h2c?)(\\+insecure)?://|(h2c\\+)?unix:/?)?[a-z0-9.:%\\[\\]/]{0,20}(:[0-9]{1,5})?";
 
     proptest! {
         #[test]

@@ -57,7 +57,7 @@ pub enum Ended {
 }
 
 /// Serves one connection to its end, or for as long as it speaks HTTP/1.1.
-pub async fn serve(worker: &Worker, client: &mut Client) -> Ended {
+pub async fn serve(worker: &Rc<Worker>, client: &mut Client) -> Ended {
     loop {
         let fate = match client.next(worker).await {
             Next::Closed => {
@@ -84,7 +84,7 @@ pub async fn serve(worker: &Worker, client: &mut Client) -> Ended {
 
 /// Serves one stream of an HTTP/2 connection: one request.
 pub async fn serve_stream(worker: Rc<Worker>, mut client: Client) {
-    let worker = &*worker;
+    let worker = &worker;
     match client.next(worker).await {
         Next::Closed | Next::Http2 => {}
         Next::Refused(failure, facts) => drop(Box::pin(client.refuse(worker, failure, facts)).await),
@@ -271,7 +271,7 @@ impl Client {
         Ok(Some((worker.transactions.place(txn), head.bytes)))
     }
 
-    async fn exchange(&mut self, worker: &Worker, txn: Box<Transaction>) -> ClientFate {
+    async fn exchange(&mut self, worker: &Rc<Worker>, txn: Box<Transaction>) -> ClientFate {
         if self.redirects {
             return Box::pin(self.answer_redirect(worker, txn)).await;
         }

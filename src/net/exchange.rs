@@ -3,15 +3,19 @@
 //! [`crate::proxy::exchange::Exchange`] says what may happen next; this driver does it, and waits. It never
 //! waits for one direction only: every wait is on all that could happen, and on the deadline.
 
-use std::future::poll_fn;
+use std::future::{Future, poll_fn};
+use std::pin::{Pin, pin};
 use std::rc::Rc;
 use std::sync::Arc;
 use std::task::{Context, Poll};
 
+use h2::Reason;
+
+use crate::config::Scheme;
 use crate::h1::Method;
 use crate::limits;
 use crate::proxy::balance::Tried;
-use crate::proxy::endpoint::{Address, Endpoints};
+use crate::proxy::endpoint::{Address, Endpoint, Endpoints};
 use crate::proxy::error::{Failure, Side};
 use crate::proxy::flow::Outgoing;
 use crate::proxy::grpc;
@@ -22,12 +26,16 @@ use crate::time::{Phase, Timestamp};
 use super::buffers::Outbox;
 use super::client::Client;
 use super::connect::{self, Begun};
+use super::h2::link::Joined;
+use super::h2::origin;
+use super::h2::outbound::Outbound;
 use super::inbox::Filled;
 use super::record;
 use super::shared::Lifecycle;
 use super::socket::Socket;
 use super::tls::handshake;
 use super::transaction::Transaction;
+use super::transport::Transport;
 use super::tunnel;
 use super::upstream::Upstream;
 use super::worker::Worker;
@@ -58,7 +66,7 @@ pub(super) enum Progress {
 
 /// Performs one exchange.
 pub struct Driver<'a> {
-    pub(super) worker: &'a Worker,
+    pub(super) worker: &'a Rc<Worker>,
     pub(super) client: &'a mut Client,
     pub(super) txn: Box<Transaction>,
 }
@@ -82,19 +90,51 @@ impl Driver<'_> {
             if !upstream.transport.splices() {
                 self.txn.splice_min = u64::MAX;
             }
-            match self.relay(&mut upstream).await {
+            let failure = match self.relay(&mut upstream).await {
                 Ok(Progress::Underway) => return Ok(self.complete(upstream)),
                 Ok(Progress::Switched) => return Ok(Box::pin(self.tunnel(upstream)).await),
-                Err(Failure::UpstreamClosed) if self.txn.exchange.may_repeat(upstream.reused) => {
-                    self.worker.metrics.add(Counter::Repeats, 1);
-                    self.txn.facts.retries = self.txn.facts.retries.saturating_add(1);
-                    self.txn.head_sent = false;
-                    self.txn.to_origin.release(&self.worker.pool);
-                    self.txn.exchange.repeat(self.worker.clock.now());
-                    upstream = self.acquire(false).await?;
-                }
-                Err(failure) => return Err(failure),
+                Err(failure) => failure,
+            };
+            if !self.may_repeat(failure, upstream.reused) {
+                self.pass_reset_on(failure, &mut upstream);
+                return Err(failure);
             }
+            self.worker.metrics.add(Counter::Repeats, 1);
+            self.txn.facts.retries = self.txn.facts.retries.saturating_add(1);
+            self.txn.head_sent = false;
+            self.txn.to_origin.release(&self.worker.pool);
+            self.txn.exchange.repeat(self.worker.clock.now());
+            drop(upstream);
+            upstream = self.acquire(false).await?;
+        }
+    }
+
+    fn may_repeat(&self, failure: Failure, reused: bool) -> bool {
+        match failure {
+            Failure::UpstreamClosed => self.txn.exchange.may_repeat(reused, false),
+            Failure::StreamRefused => self.txn.exchange.may_repeat(reused, true),
+            _ => false,
+        }
+    }
+
+    /// In HTTP/2 a side that breaks off says why, and the other side may as well know: RFC 9113 §7 leaves the code to us,
+    /// gRPC reads it.
+    fn pass_reset_on(&mut self, failure: Failure, upstream: &mut Upstream) {
+        let why = match failure {
+            Failure::ClientGone => self.client.transport.reset_by_peer(),
+            _ => None,
+        };
+        if let Some(reason) = why {
+            upstream.transport.reset_stream(reason);
+        }
+        let why = match failure {
+            // Nothing was done: the client may try again, whatever it asked (§8.7).
+            Failure::StreamRefused => Some(Reason::REFUSED_STREAM),
+            Failure::ResponseCut => upstream.transport.reset_by_peer().filter(|why| *why != Reason::NO_ERROR),
+            _ => None,
+        };
+        if let Some(reason) = why {
+            self.client.transport.reset_stream(reason);
         }
     }
 
@@ -204,65 +244,107 @@ impl Driver<'_> {
         self.txn.exchange.connecting(began);
         self.txn.facts.reused = false;
         let endpoint = endpoints.0.get(index).ok_or(Failure::NameUnresolved)?;
-        let begun = self.begin(index, &endpoint.address).await?;
-        let transport = match begun {
-            Begun::Connected(transport) => transport,
-            Begun::Pending(mut transport) => {
-                loop {
-                    self.watch_client()?;
-                    let connected = poll_fn(|cx| {
-                        if transport.poll_writable(cx).is_ready() {
-                            return Poll::Ready(Ok(true));
-                        }
-                        if self.poll_client(cx) {
-                            Poll::Ready(Ok(false))
-                        } else {
-                            self.poll_deadline(cx).map_ok(|()| false)
-                        }
-                    })
-                    .await?;
-                    if connected {
-                        break;
-                    }
-                }
-                transport.connect_result().map_err(|error| self.not_connected(index, &error))?;
-                transport
-            }
-        };
-        let transport = match &endpoint.server_name {
-            Some(name) => Box::pin(self.secure(index, name, transport)).await?,
-            None => transport,
+        let transport = if endpoint.scheme.http2 {
+            self.join(index, endpoint, began).await?
+        } else {
+            self.reach(index, endpoint, began).await?.into()
         };
         let now = self.worker.clock.now();
-        self.worker.metrics.add(Counter::UpstreamConnects, 1);
-        self.worker.upstreams.connected(index);
-        self.txn.facts.connect = Some(now.since(began));
         self.txn.exchange.connected(now);
-        Ok(Upstream::new(transport.into(), index, endpoints, now))
+        let mut upstream = Upstream::new(transport, index, endpoints, now);
+        upstream.reused = self.txn.facts.reused;
+        Ok(upstream)
     }
 
-    /// Our TLS handshake with the endpoint `name`, under the deadline of the connection.
-    async fn secure(&mut self, index: usize, name: &str, socket: Socket) -> Result<Socket, Failure> {
-        let config = self.worker.upstream_tls.as_ref().ok_or(Failure::TlsProtocol)?;
+    /// A stream of a connection that others share: one that stands, or else a new one.
+    async fn join(
+        &mut self,
+        index: usize,
+        endpoint: &Endpoint,
+        began: Timestamp,
+    ) -> Result<Transport, Failure> {
+        let links = self.worker.upstreams.links(index).ok_or(Failure::NameUnresolved)?;
+        let seat = match self.step(pin!(poll_fn(|cx| links.poll_join(cx)))).await? {
+            Joined::Seat(seat) => seat,
+            Joined::Open(opening) => {
+                let socket = self.reach(index, endpoint, began).await?;
+                let worker = Rc::clone(self.worker);
+                let greeted = self.step(pin!(origin::greet(&worker, socket))).await?;
+                let greeted = greeted.map_err(|error| {
+                    self.worker.upstreams.failed(index, &error, self.worker.clock.now());
+                    Failure::NotHttp2
+                })?;
+                let link = origin::start(self.worker, greeted, endpoint);
+                let seat = poll_fn(|cx| Poll::Ready(link.seat(cx))).await;
+                opening.done(link);
+                seat.ok_or(Failure::StreamRefused)?
+            }
+        };
+        if seat.reused {
+            self.worker.metrics.add(Counter::UpstreamReuses, 1);
+            self.txn.facts.reused = true;
+        }
+        Ok(Transport::Stream(Box::new(Outbound::new(Rc::clone(self.worker), seat))))
+    }
+
+    /// A new connection to `endpoint`, with TLS where that is asked for.
+    async fn reach(
+        &mut self,
+        index: usize,
+        endpoint: &Endpoint,
+        began: Timestamp,
+    ) -> Result<Socket, Failure> {
+        let socket = match self.begin(index, &endpoint.address).await? {
+            Begun::Connected(socket) => socket,
+            Begun::Pending(mut socket) => {
+                self.step(pin!(poll_fn(|cx| socket.poll_writable(cx)))).await?;
+                socket.connect_result().map_err(|error| self.not_connected(index, &error))?;
+                socket
+            }
+        };
+        let socket = match &endpoint.server_name {
+            Some(name) => self.secure(index, name, endpoint.scheme, socket).await?,
+            None => socket,
+        };
+        self.worker.metrics.add(Counter::UpstreamConnects, 1);
+        self.worker.upstreams.connected(index);
+        self.txn.facts.connect = Some(self.worker.clock.now().since(began));
+        Ok(socket)
+    }
+
+    /// Our TLS handshake with the endpoint `name`.
+    async fn secure(
+        &mut self,
+        index: usize,
+        name: &str,
+        scheme: Scheme,
+        socket: Socket,
+    ) -> Result<Socket, Failure> {
+        let config = self.worker.upstream_tls.of(scheme).ok_or(Failure::TlsProtocol)?;
         let mut handshake = handshake::connect(Arc::clone(config), name, socket);
+        let greeted = self.step(handshake.as_mut()).await?;
+        greeted.map_err(|error| {
+            self.worker.upstreams.failed(index, &error, self.worker.clock.now());
+            handshake::failure(&error)
+        })
+    }
+
+    /// Waits for one step on the way to an endpoint, under the deadline of the connection and with an eye on the client.
+    async fn step<F: Future + ?Sized>(&mut self, mut step: Pin<&mut F>) -> Result<F::Output, Failure> {
         loop {
             self.watch_client()?;
-            let greeted = poll_fn(|cx| {
-                if let Poll::Ready(greeted) = handshake.as_mut().poll(cx) {
-                    return Poll::Ready(Ok(Some(greeted)));
+            let done = poll_fn(|cx| {
+                if let Poll::Ready(done) = step.as_mut().poll(cx) {
+                    return Poll::Ready(Ok(Some(done)));
                 }
                 if self.poll_client(cx) {
                     Poll::Ready(Ok(None))
                 } else {
                     self.poll_deadline(cx).map_ok(|()| None)
                 }
-            })
-            .await?;
-            if let Some(greeted) = greeted {
-                return greeted.map_err(|error| {
-                    self.worker.upstreams.failed(index, &error, self.worker.clock.now());
-                    handshake::failure(&error)
-                });
+            });
+            if let Some(done) = done.await? {
+                return Ok(done);
             }
         }
     }
@@ -327,6 +409,10 @@ impl Driver<'_> {
             let reset =
                 self.txn.outgoing == Outgoing::UntilClose || failure == Failure::Timeout(Phase::Write);
             return if reset { ClientFate::Reset } else { ClientFate::Cut };
+        }
+        if failure == Failure::StreamRefused && self.client.http2 {
+            self.txn.facts.status = failure.status(0);
+            return ClientFate::Cut; // it was told so: the client may try again, whatever it asked
         }
         let keep_alive = self.respond(failure);
         match self.flush_client().await {

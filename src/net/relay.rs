@@ -23,7 +23,7 @@ use crate::time::Timestamp;
 use super::buffers::{BufferPool, Outbox};
 use super::exchange::{Driver, Progress};
 use super::shared::Lifecycle;
-use super::transport::Transport;
+use super::transport::{Broken, Transport};
 use super::upstream::Upstream;
 
 /// What of a body one call passed on.
@@ -204,7 +204,7 @@ impl Driver<'_> {
         match upstream.transport.try_read(&mut scratch) {
             Ok(None) => Ok(Arrived::NotNow),
             Ok(Some(0)) => Ok(Arrived::End),
-            Err(_) => Err(self.origin_broke()),
+            Err(error) => Err(Broken::within(&error).unwrap_or_else(|| self.origin_broke())),
             Ok(Some(n)) => {
                 self.txn.exchange.origin_sent(self.worker.clock.now());
                 Ok(match self.origin_spoke(scratch.get_mut(..n).unwrap_or_default())? {

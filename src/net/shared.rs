@@ -4,14 +4,13 @@ use std::sync::atomic::{AtomicU8, AtomicUsize, Ordering};
 use std::time::Instant;
 
 use arc_swap::ArcSwap;
-use rustls::ClientConfig;
 
 use crate::config::Config;
 use crate::limits;
 use crate::proxy::endpoint::Endpoints;
 
-use super::tls::ServerTls;
 use super::tls::certificates::host_of;
+use super::tls::{OriginTls, ServerTls};
 
 /// Where the process stands.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -70,8 +69,8 @@ pub struct Shared {
     pub endpoints: ArcSwap<Endpoints>,
     /// What listeners with TLS speak now; `None` where there are none.
     pub tls: Option<ArcSwap<ServerTls>>,
-    /// How origins are spoken to with TLS; `None` where none is. Workers copy it: sessions are their own.
-    pub upstream_tls: Option<ClientConfig>,
+    /// How origins are spoken to with TLS. Workers copy it: sessions are their own.
+    pub upstream_tls: OriginTls,
     /// Where the first listener with TLS listens.
     pub https_port: u16,
     /// The start of every worker's clock.
@@ -90,7 +89,7 @@ impl Shared {
             config,
             endpoints: ArcSwap::from_pointee(endpoints),
             tls: None,
-            upstream_tls: None,
+            upstream_tls: OriginTls::default(),
             https_port: 443,
             epoch,
             connections: AtomicUsize::new(0),

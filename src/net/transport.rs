@@ -5,6 +5,10 @@
 use std::io::{self, IoSlice};
 use std::task::{Context, Poll};
 
+use h2::Reason;
+
+use crate::proxy::error::Failure;
+
 use super::socket::Socket;
 use super::splice::Pipe;
 use super::tls::session::Session;
@@ -35,6 +39,31 @@ pub trait Stream {
 
     /// No more bytes follow.
     fn shutdown_write(&mut self);
+
+    /// Resets the stream, for a reason.
+    fn reset(&mut self, reason: Reason);
+
+    /// Why the peer has reset the stream, if it has.
+    fn reset_by_peer(&self) -> Option<Reason>;
+}
+
+/// An error of a stream that says more than that it broke.
+#[derive(Clone, Copy, Debug, thiserror::Error)]
+#[error("{}", .0.message())]
+pub struct Broken(pub Failure);
+
+impl From<Broken> for io::Error {
+    fn from(broken: Broken) -> io::Error {
+        io::Error::new(io::ErrorKind::ConnectionReset, broken)
+    }
+}
+
+impl Broken {
+    /// The failure inside `error`, if it has one.
+    #[must_use]
+    pub fn within(error: &io::Error) -> Option<Failure> {
+        error.get_ref()?.downcast_ref::<Broken>().map(|broken| broken.0)
+    }
 }
 
 /// A connection, or a stream of one.
@@ -192,14 +221,19 @@ impl Transport {
         }
     }
 
-    /// The error of a connection attempt that has ended, if it failed.
-    ///
-    /// # Errors
-    /// Why the connection could not be made.
-    pub fn connect_result(&self) -> io::Result<()> {
+    /// Resets a stream, for a reason. A connection of its own is closed or reset by whoever owns it.
+    pub fn reset_stream(&mut self, reason: Reason) {
+        if let Transport::Stream(stream) = self {
+            stream.reset(reason);
+        }
+    }
+
+    /// Why the peer has reset this stream, if it is one and has been.
+    #[must_use]
+    pub fn reset_by_peer(&self) -> Option<Reason> {
         match self {
-            Transport::Socket(socket) => socket.connect_result(),
-            Transport::Stream(_) => Ok(()),
+            Transport::Socket(_) => None,
+            Transport::Stream(stream) => stream.reset_by_peer(),
         }
     }
 }

@@ -1,4 +1,5 @@
-//! Upstream connections of one worker: a pool per endpoint, watched while idle, and the turns among endpoints.
+//! Upstream connections of one worker: a pool per endpoint, watched while idle, and the turns among endpoints. Those in
+//! HTTP/2 are shared rather than pooled: [`super::h2::link`].
 //!
 //! An idle connection keeps its read poll in the ring. The poll's waker is the keeper's while the connection
 //! is in the pool, and the exchange's while it is out: the same poll that would notice the origin closing is
@@ -20,6 +21,7 @@ use crate::proxy::endpoint::{Endpoint, Endpoints};
 use crate::time::Timestamp;
 
 use super::clock::Clock;
+use super::h2::link::Links;
 use super::shared::Shared;
 use super::timer::Timer;
 use super::transport::Transport;
@@ -63,6 +65,7 @@ struct State {
     endpoints: Rc<Endpoints>,
     turns: RoundRobin,
     idle: Vec<VecDeque<Upstream>>,
+    links: Vec<Rc<Links>>,
     keeper: Option<Waker>,
 }
 
@@ -107,8 +110,17 @@ impl Upstreams {
         None
     }
 
+    /// The HTTP/2 connections to endpoint `index`.
+    #[must_use]
+    pub fn links(&self, index: usize) -> Option<Rc<Links>> {
+        self.state.borrow().links.get(index).map(Rc::clone)
+    }
+
     /// Keeps a connection whose last response is complete. `keep_alive` is what the origin promised.
     pub fn give(&self, mut upstream: Upstream, keep_alive: Option<Duration>, now: Timestamp) {
+        if matches!(upstream.transport, Transport::Stream(_)) {
+            return; // its connection was never taken
+        }
         let pool = self.shared.config.pool;
         let mut state = self.state.borrow_mut();
         upstream.idle_until = idle_until(pool, upstream.born, keep_alive, now);
@@ -152,9 +164,9 @@ impl Upstreams {
 
     /// Closes every idle connection (drain).
     pub fn close_idle(&self) {
-        for idle in &mut self.state.borrow_mut().idle {
-            idle.clear();
-        }
+        let mut state = self.state.borrow_mut();
+        state.idle.iter_mut().for_each(VecDeque::clear);
+        state.links.iter().for_each(|links| links.close());
     }
 
     /// Watches idle connections for ever: closes those whose origin has left and those that are too old.
@@ -179,7 +191,8 @@ impl State {
         let endpoints = Rc::new(Endpoints::clone(&source));
         let n = endpoints.0.len();
         let idle = (0..n).map(|_| VecDeque::new()).collect();
-        State { source, endpoints, turns: RoundRobin::new(n, first), idle, keeper: None }
+        let links = (0..n).map(|_| Rc::default()).collect();
+        State { source, endpoints, turns: RoundRobin::new(n, first), idle, links, keeper: None }
     }
 
     /// Takes a new list over: connections to addresses that stayed are kept.
@@ -188,6 +201,9 @@ impl State {
         next.keeper = self.keeper.take();
         for (index, endpoint) in next.endpoints.0.iter().enumerate() {
             let Some(old) = self.position(endpoint) else { continue };
+            if let (Some(from), Some(to)) = (self.links.get_mut(old), next.links.get_mut(index)) {
+                *to = std::mem::take(from);
+            }
             let (Some(from), Some(to)) = (self.idle.get_mut(old), next.idle.get_mut(index)) else { continue };
             for mut upstream in from.drain(..) {
                 upstream.index = index;
@@ -195,6 +211,8 @@ impl State {
                 to.push_back(upstream);
             }
         }
+        // To endpoints that are gone, no connection takes another stream.
+        self.links.iter().for_each(|links| links.close());
         *self = next;
     }
 
@@ -237,8 +255,12 @@ mod tests {
     /// Goal: an idle connection is closed at the first of three limits. Method: each one the first in turn.
     #[test]
     fn idle_connections_are_closed_at_the_first_limit() {
-        let pool =
-            Pool { idle_max: 1, idle_timeout: Duration::from_secs(60), age_max: Duration::from_secs(600) };
+        let pool = Pool {
+            idle_max: 1,
+            idle_timeout: Duration::from_secs(60),
+            age_max: Duration::from_secs(600),
+            ..Pool::default()
+        };
         let until = |born, keep_alive: Option<u64>, now| {
             idle_until(pool, Timestamp(born), keep_alive.map(Duration::from_secs), Timestamp(now)).0
         };

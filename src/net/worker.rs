@@ -12,8 +12,6 @@ use std::sync::Arc;
 use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
-use rustls::ClientConfig;
-
 use crate::h1::Fields;
 use crate::limits;
 use crate::proxy::ids::RequestIds;
@@ -26,7 +24,7 @@ use super::journal::Journal;
 use super::log_sink::LogSink;
 use super::shared::{Lifecycle, Shared};
 use super::timer::Timers;
-use super::tls;
+use super::tls::OriginTls;
 use super::transaction::TransactionPool;
 use super::upstream::Upstreams;
 
@@ -50,7 +48,7 @@ pub struct Worker {
     /// Upstream connections.
     pub upstreams: Upstreams,
     /// How origins are spoken to with TLS, with the sessions that this worker may resume.
-    pub upstream_tls: Option<Arc<ClientConfig>>,
+    pub upstream_tls: OriginTls,
     /// Counters.
     pub metrics: Arc<Shard>,
     /// Access log.
@@ -83,7 +81,7 @@ impl Worker {
             fields: RefCell::new(Fields::new()),
             upstreams: Upstreams::new(Arc::clone(&shared), index),
             journal: Journal::new(log, &shared.config, Arc::clone(&metrics)),
-            upstream_tls: shared.upstream_tls.as_ref().map(tls::of_worker),
+            upstream_tls: shared.upstream_tls.of_worker(),
             metrics,
             ids: RefCell::new(RequestIds::new(id_seed)),
             held: Cell::new(0),

@@ -4,6 +4,8 @@ use std::fmt;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 
+use crate::config::{Origin, Scheme, Security, Upstream};
+
 /// Where a connection goes.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub enum Address {
@@ -22,31 +24,43 @@ impl fmt::Display for Address {
     }
 }
 
-/// One endpoint: an address and its name for logs.
+/// One endpoint: an address, how it is spoken to, and its name for logs.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Endpoint {
     /// Where it is.
     pub address: Address,
-    /// The address as text, made once.
-    pub label: Box<str>,
+    /// How it is spoken to.
+    pub scheme: Scheme,
     /// The name its certificate has to be for, where it is spoken to with TLS.
     pub server_name: Option<Box<str>>,
+    /// Scheme and address as text, made once; the scheme is left out where it is `http`.
+    pub label: Box<str>,
 }
 
 impl Endpoint {
-    /// The endpoint at `address`.
+    /// The endpoint at `address`, spoken to in HTTP/1.1.
     #[must_use]
     pub fn new(address: Address) -> Endpoint {
         let label = address.to_string().into_boxed_str();
-        Endpoint { address, label, server_name: None }
+        Endpoint { address, scheme: Scheme::default(), server_name: None, label }
     }
 
-    /// The endpoint of `host` at `address`, spoken to with TLS.
+    /// The endpoint of `upstream` at `address`.
     #[must_use]
-    pub fn secure(address: Address, host: &str) -> Endpoint {
-        let label = format!("https://{address}").into_boxed_str();
-        let name = host.strip_suffix('.').unwrap_or(host); // RFC 6066 §3: SNI has no trailing dot
-        Endpoint { address, label, server_name: Some(name.into()) }
+    pub fn of(upstream: &Upstream, address: Address) -> Endpoint {
+        let scheme = upstream.scheme;
+        let plain = Endpoint::new(address);
+        let label = match scheme.name() {
+            "http" => plain.label,
+            name => format!("{name}://{}", plain.label).into_boxed_str(),
+        };
+        let server_name = match (&upstream.origin, scheme.security) {
+            (_, Security::Clear) | (Origin::Unix(_), _) => None,
+            (Origin::Address(address), _) => Some(address.ip().to_string().into()),
+            // RFC 6066 §3: SNI has no trailing dot.
+            (Origin::Name { host, .. }, _) => Some(host.strip_suffix('.').unwrap_or(host).into()),
+        };
+        Endpoint { label, scheme, server_name, ..plain }
     }
 }
 

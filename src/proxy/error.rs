@@ -34,6 +34,12 @@ pub enum Failure {
     NameUnresolved,
     /// We have no descriptor or port left to reach the endpoint with.
     Exhausted,
+    /// The endpoint was told to be spoken to in HTTP/2, and speaks something else.
+    NotHttp2,
+    /// The origin refused the stream before it looked at the request (RFC 9113 §8.7).
+    StreamRefused,
+    /// The origin has no tunnels in HTTP/2 (RFC 8441), and one was asked for.
+    NoTunnel,
     /// The upstream connection ended before the response head did.
     UpstreamClosed,
     /// The response head was refused.
@@ -83,6 +89,9 @@ impl Failure {
             | Failure::TlsCertificate
             | Failure::TlsProtocol
             | Failure::NameUnresolved
+            | Failure::NotHttp2
+            | Failure::StreamRefused
+            | Failure::NoTunnel
             | Failure::UpstreamClosed
             | Failure::BadResponse(_)
             | Failure::BadResponseBody(_)
@@ -118,6 +127,9 @@ impl Failure {
             | Failure::TlsCertificate
             | Failure::TlsProtocol
             | Failure::NameUnresolved
+            | Failure::NotHttp2
+            | Failure::StreamRefused
+            | Failure::NoTunnel
             | Failure::UpstreamClosed
             | Failure::BadResponse(_)
             | Failure::BadResponseBody(_)
@@ -152,18 +164,20 @@ impl Failure {
             Failure::TlsProtocol => "tls_protocol_error",
             Failure::NameUnresolved => "dns_error",
             Failure::Exhausted => "connection_limit_reached",
-            Failure::UpstreamClosed | Failure::TunnelBroken => "connection_terminated",
+            Failure::UpstreamClosed | Failure::StreamRefused | Failure::TunnelBroken => {
+                "connection_terminated"
+            }
             Failure::BadResponse(HeadError::HeadTooLarge | HeadError::TooManyFields) => {
                 "http_response_header_section_size"
             }
             Failure::BadResponse(HeadError::UnknownTransferCoding) => "http_response_transfer_coding",
-            Failure::BadResponse(_) | Failure::InterimFlood => "http_protocol_error",
+            Failure::BadResponse(_) | Failure::InterimFlood | Failure::NotHttp2 => "http_protocol_error",
             Failure::BadResponseBody(BodyError::Truncated) | Failure::ResponseCut => {
                 "http_response_incomplete"
             }
             Failure::BadResponseBody(BodyError::TrailerTooLarge) => "http_response_trailer_section_size",
             Failure::BadResponseBody(_) => "http_protocol_error",
-            Failure::UpgradeUnasked => "http_upgrade_failed",
+            Failure::UpgradeUnasked | Failure::NoTunnel => "http_upgrade_failed",
         }
     }
 
@@ -183,6 +197,9 @@ impl Failure {
             Failure::Misdirected => "misdirected",
             Failure::NameUnresolved => "name-unresolved",
             Failure::Exhausted => "exhausted",
+            Failure::NotHttp2 => "not-http2",
+            Failure::StreamRefused => "stream-refused",
+            Failure::NoTunnel => "no-extended-connect",
             Failure::UpstreamClosed => "closed-before-response",
             Failure::ResponseCut => "reset-in-response",
             Failure::UpgradeUnasked => "upgrade-unasked",
@@ -231,6 +248,9 @@ impl Failure {
                 "no secure connection to the upstream could be made"
             }
             Failure::Misdirected => "this connection is not for the host that was asked for",
+            Failure::NotHttp2 => "the upstream does not speak HTTP/2",
+            Failure::StreamRefused => "the upstream refused the request",
+            Failure::NoTunnel => "the upstream does not serve WebSockets in HTTP/2",
             Failure::UpstreamClosed => "the upstream closed the connection without a response",
             Failure::BadResponse(_)
             | Failure::BadResponseBody(_)

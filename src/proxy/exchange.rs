@@ -103,6 +103,7 @@ pub struct Exchange {
     interims: usize,
     repeated: bool,
     response_begun: bool,
+    body_begun: bool,
     body_limit: u64,
     upstream_persistent: bool,
     keep_alive: bool,
@@ -140,6 +141,7 @@ impl Exchange {
             interims: 0,
             repeated: false,
             response_begun: false,
+            body_begun: false,
             body_limit: body_bytes_max.unwrap_or(u64::MAX),
             upstream_persistent: false,
             keep_alive: false,
@@ -211,6 +213,7 @@ impl Exchange {
     /// [`Failure::BodyTooLarge`]: together they are more than `--max-body-bytes`.
     pub fn client_sent(&mut self, now: Timestamp) -> Result<(), Failure> {
         self.client_sent_at = now;
+        self.body_begun = true;
         self.holding_back = false;
         if self.upload.announced() > self.body_limit { Err(Failure::BodyTooLarge) } else { Ok(()) }
     }
@@ -349,15 +352,17 @@ impl Exchange {
         self.is_complete() && self.upstream_persistent && self.upload.is_complete()
     }
 
-    /// The upstream connection died before a response: whether the request goes out once more.
+    /// The upstream connection died before a response, or the origin `refused` the request: whether it goes out once
+    /// more.
     #[must_use]
-    pub fn may_repeat(&self, reused: bool) -> bool {
+    pub fn may_repeat(&self, reused: bool, refused: bool) -> bool {
         Attempt {
             method: self.request.method,
             reused,
+            refused,
             response_begun: self.response_begun,
-            body_touched: self.upload.payload() > 0
-                || !matches!(self.request.framing, Framing::None | Framing::Length(0)),
+            has_body: !matches!(self.request.framing, Framing::None | Framing::Length(0)),
+            body_begun: self.body_begun,
             repeated: self.repeated,
         }
         .may_repeat()
@@ -367,7 +372,7 @@ impl Exchange {
     /// that closes a reused one (RFC 9110 §15.5.9 lets the request be repeated). It then counts as no response.
     pub fn is_farewell(&mut self, response: Response, reused: bool) -> bool {
         let begun = std::mem::replace(&mut self.response_begun, false);
-        let farewell = response.status == 408 && !response.persistent && self.may_repeat(reused);
+        let farewell = response.status == 408 && !response.persistent && self.may_repeat(reused, false);
         self.response_begun = begun && !farewell;
         farewell
     }

@@ -9,24 +9,26 @@ pub struct Attempt {
     pub method: Method,
     /// The connection had served before: the origin may have closed it before it saw the request.
     pub reused: bool,
+    /// The origin has said that it did not look at the request (RFC 9113 §8.7).
+    pub refused: bool,
     /// A byte of a response came.
     pub response_begun: bool,
-    /// A byte of the request body was taken from the client, and is gone.
-    pub body_touched: bool,
+    /// The request has a body.
+    pub has_body: bool,
+    /// A byte of it was taken from the client, and is gone.
+    pub body_begun: bool,
     /// The request was already repeated.
     pub repeated: bool,
 }
 
 impl Attempt {
-    /// A request is repeated once, when a stale reused connection is the likely cause, when nothing of a
-    /// response was seen, when its body can still be sent, and only when doing it twice is the same as once.
+    /// A request is repeated once, when nothing of a response was seen and when its body can still be sent; and only
+    /// when the origin did not look at it, or when a stale reused connection is the likely cause and doing it twice is
+    /// the same as once.
     #[must_use]
     pub const fn may_repeat(self) -> bool {
-        self.reused
-            && !self.response_begun
-            && !self.body_touched
-            && !self.repeated
-            && self.method.is_idempotent()
+        let stale = self.reused && !self.has_body && self.method.is_idempotent();
+        (self.refused || stale) && !self.response_begun && !self.body_begun && !self.repeated
     }
 }
 
@@ -37,8 +39,10 @@ mod tests {
     const STALE: Attempt = Attempt {
         method: Method::Get,
         reused: true,
+        refused: false,
         response_begun: false,
-        body_touched: false,
+        has_body: false,
+        body_begun: false,
         repeated: false,
     };
 
@@ -53,10 +57,25 @@ mod tests {
             Attempt { method: Method::Other, ..STALE },
             Attempt { reused: false, ..STALE },
             Attempt { response_begun: true, ..STALE },
-            Attempt { body_touched: true, ..STALE },
+            Attempt { has_body: true, ..STALE },
+            Attempt { body_begun: true, ..STALE },
             Attempt { repeated: true, ..STALE },
         ] {
             assert!(!refused.may_repeat(), "{refused:?}");
+        }
+    }
+
+    /// Goal: what the origin did not look at is repeated whatever it is, as long as it is whole.
+    #[test]
+    fn a_refused_request_is_repeated_while_it_is_whole() {
+        let refused = Attempt { method: Method::Post, reused: false, refused: true, has_body: true, ..STALE };
+        assert!(refused.may_repeat());
+        for lost in [
+            Attempt { response_begun: true, ..refused },
+            Attempt { body_begun: true, ..refused },
+            Attempt { repeated: true, ..refused },
+        ] {
+            assert!(!lost.may_repeat(), "{lost:?}");
         }
     }
 }

@@ -39,11 +39,13 @@ pub enum Counter {
     UpstreamConnectFailures,
     /// Requests sent on a connection that had served before.
     UpstreamReuses,
+    /// HTTP/2 connections to origins that did not answer PING.
+    UpstreamPingTimeouts,
     /// TLS handshakes with clients that ended well.
     TlsHandshakes,
     /// TLS handshakes with clients that failed, other than by timeout.
     TlsHandshakeFailures,
-    /// Requests sent again because a reused connection died before any byte of a response.
+    /// Requests sent again: a reused connection died before any byte of a response, or the origin refused the stream.
     Repeats,
     /// Deadlines that expired, by phase.
     TimeoutsHandshake,
@@ -103,6 +105,7 @@ impl Counter {
         Counter::UpstreamConnects,
         Counter::UpstreamConnectFailures,
         Counter::UpstreamReuses,
+        Counter::UpstreamPingTimeouts,
         Counter::TlsHandshakes,
         Counter::TlsHandshakeFailures,
         Counter::Repeats,
@@ -174,6 +177,7 @@ impl Counter {
             Counter::UpstreamConnects => "upstream_connects",
             Counter::UpstreamConnectFailures => "upstream_connect_failures",
             Counter::UpstreamReuses => "upstream_reuses",
+            Counter::UpstreamPingTimeouts => "upstream_ping_timeouts",
             Counter::TlsHandshakes => "tls_handshakes",
             Counter::TlsHandshakeFailures => "tls_handshake_failures",
             Counter::Repeats => "repeats",

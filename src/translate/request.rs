@@ -1,11 +1,16 @@
-//! Requests: a client's HTTP/2 head as HTTP/1.1 bytes.
+//! Requests: a client's HTTP/2 head as HTTP/1.1 bytes, and the engine's HTTP/1.1 head for an HTTP/2 origin.
 
+use h2::ext::Protocol;
 use http::header::{CONTENT_LENGTH, COOKIE, HOST};
 use http::request::Parts;
-use http::uri::PathAndQuery;
-use http::{HeaderValue, Method};
+use http::uri::{PathAndQuery, Uri};
+use http::{HeaderValue, Method, Request};
 
-use super::{Malformed, fields};
+use crate::h1::field::list;
+use crate::h1::{Known, RequestHead};
+use crate::proxy::forward::Source;
+
+use super::{Body, Malformed, WEBSOCKET, fields};
 
 /// What the engine is told of a stream beside its head.
 #[derive(Clone, Copy, Debug)]
@@ -16,22 +21,6 @@ pub struct Opening<'a> {
     pub websocket_key: &'a str,
     /// The head ended the stream: there is no body.
     pub ended: bool,
-}
-
-/// The one protocol that a stream can become a tunnel for.
-const WEBSOCKET: &str = "websocket";
-
-/// How the body that follows is framed towards the engine.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Body {
-    /// There is none.
-    None,
-    /// So many bytes, as `Content-Length` says.
-    Length,
-    /// Chunks.
-    Chunked,
-    /// Bytes, once the tunnel is open.
-    Tunnel,
 }
 
 /// Appends the head as HTTP/1.1 has it.
@@ -123,4 +112,49 @@ fn framing(parts: &Parts, ended: bool, out: &mut Vec<u8>) -> Body {
             Body::Chunked
         }
     }
+}
+
+/// What an origin's stream is opened for.
+#[derive(Clone, Copy, Debug)]
+pub struct Destination<'a> {
+    /// `:scheme`: `http` or `https`.
+    pub scheme: &'a str,
+    /// `:authority` of a request that names none.
+    pub authority: &'a str,
+}
+
+/// The head that the engine wrote, for an origin that speaks HTTP/2.
+///
+/// # Errors
+/// Something in it cannot stand in HTTP/2.
+pub fn read_head(
+    head: &RequestHead,
+    source: Source<'_>,
+    to: Destination<'_>,
+) -> Result<Request<()>, Malformed> {
+    let bytes = source.bytes;
+    let tunnel = opens_tunnel(head, source);
+    let authority = Some(head.authority.of(bytes)).filter(|authority| !authority.is_empty());
+    let path = [head.path_prefix(bytes), head.path.of(bytes)].concat();
+    let uri = Uri::builder().scheme(to.scheme).authority(authority.unwrap_or(to.authority.as_bytes()));
+    let uri = uri.path_and_query(path.as_slice()).build().map_err(|_| Malformed::Path)?;
+    let method = if tunnel { b"CONNECT" } else { head.method_span.of(bytes) };
+    let mut request = Request::builder().method(method).uri(uri);
+    if tunnel {
+        request = request.extension(Protocol::from_static(WEBSOCKET));
+    }
+    for (name, value) in fields::read(bytes, source.fields) {
+        if !(tunnel && name == "sec-websocket-key") {
+            request = request.header(name, value);
+        }
+    }
+    request.body(()).map_err(|_| Malformed::Head)
+}
+
+/// Whether this request asks for the one tunnel that HTTP/2 has (RFC 8441). An offer of another protocol is one that
+/// the origin does not take up (RFC 9110 §7.8).
+#[must_use]
+pub fn opens_tunnel(head: &RequestHead, source: Source<'_>) -> bool {
+    let websocket = |token: &[u8]| token.eq_ignore_ascii_case(WEBSOCKET.as_bytes());
+    head.upgrade && source.values(Known::Upgrade).flat_map(list).any(websocket)
 }

@@ -1,10 +1,10 @@
 //! Both directions, on heads that are right and heads that are not.
 
-use http::Request;
 use http::request::Parts;
+use http::{HeaderValue, Method, Request, Response};
 
-use super::request::{Body, Opening};
-use super::{Malformed, fields, request, response};
+use super::request::{Destination, Opening};
+use super::{Body, Malformed, fields, request, response};
 use crate::h1::head::{Parsed, parse_request, parse_response};
 use crate::h1::{self, Fields, Framing};
 use crate::limits::MessageLimits;
@@ -130,6 +130,88 @@ fn switching_protocols_is_a_200() {
     let response = response::read_head(&head, Source { bytes: text.as_bytes(), fields: &fields }).unwrap();
     assert_eq!(response.status(), 200);
     assert_eq!(response.headers().len(), 1);
+}
+
+/// Goal: an HTTP/2 origin's response is framed as the engine must take it. Method: every combination of end, length
+/// and method, parsed again.
+#[test]
+fn responses_become_heads_that_the_parser_takes() {
+    for (status, length, ended, method, body, framing) in [
+        (200, None, false, h1::Method::Get, Body::Chunked, Framing::Chunked),
+        (200, Some(5), false, h1::Method::Get, Body::Length, Framing::Length(5)),
+        (200, None, true, h1::Method::Get, Body::None, Framing::Length(0)),
+        (200, Some(5), true, h1::Method::Head, Body::None, Framing::None),
+        (204, None, true, h1::Method::Get, Body::None, Framing::None),
+        (304, Some(5), true, h1::Method::Get, Body::None, Framing::None),
+    ] {
+        let mut response = Response::builder().status(status);
+        if let Some(length) = length {
+            response = response.header("content-length", HeaderValue::from(length));
+        }
+        let parts = response.body(()).unwrap().into_parts().0;
+        let mut out = Vec::new();
+        assert_eq!(response::write_head(&parts, method, ended, &mut out), Ok(body));
+        let text = String::from_utf8(out).unwrap();
+        let (head, _) = parsed(&text, method);
+        assert_eq!((head.status, head.framing, head.bytes), (status, framing, text.len()), "{text}");
+    }
+}
+
+#[test]
+fn interim_and_switching_heads_are_ones_that_the_parser_takes() {
+    let parts =
+        |status: u16| Response::builder().status(status).header("x-a", "b").body(()).unwrap().into_parts().0;
+    let mut out = Vec::new();
+    response::write_interim(&parts(103), &mut out).unwrap();
+    let text = String::from_utf8(out).unwrap();
+    assert_eq!(parsed(&text, h1::Method::Get).0.status, 103);
+    let mut out = Vec::new();
+    response::write_switched(&parts(200), "key", &mut out).unwrap();
+    let text = String::from_utf8(out).unwrap();
+    let (head, _) = parsed(&text, h1::Method::Get);
+    assert!(head.status == 101 && head.upgrade && text.contains("sec-websocket-accept: key\r\n"), "{text}");
+    assert_eq!(response::write_interim(&parts(101), &mut Vec::new()), Err(Malformed::Head));
+}
+
+/// What the engine wrote, for an origin; `to` stands in where it names no authority.
+fn asked(text: &str) -> Result<Request<()>, Malformed> {
+    let mut fields = Fields::new();
+    let parsed = parse_request(text.as_bytes(), &MessageLimits::default(), &mut fields).unwrap();
+    let Parsed::Complete(head) = parsed else { panic!("{text}") };
+    let to = Destination { scheme: "https", authority: "origin.test:1" };
+    request::read_head(&head, Source { bytes: text.as_bytes(), fields: &fields }, to)
+}
+
+#[test]
+fn a_head_for_an_origin_keeps_its_meaning() {
+    let request = asked(
+        "POST /x?y HTTP/1.1\r\nHost: a.test\r\nTE: trailers\r\nConnection: TE\r\nContent-Length: 3\r\n\r\n",
+    );
+    let request = request.unwrap();
+    assert_eq!(request.method(), Method::POST);
+    assert_eq!(request.uri(), "https://a.test/x?y");
+    let names: Vec<_> = request.headers().iter().map(|(name, _)| name.as_str()).collect();
+    assert_eq!(names, ["te", "content-length"]);
+    assert_eq!(asked("GET / HTTP/1.0\r\n\r\n").unwrap().uri(), "https://origin.test:1/");
+    assert_eq!(asked("OPTIONS * HTTP/1.1\r\nHost: a\r\n\r\n").unwrap().uri().path(), "*");
+}
+
+/// Goal: a WebSocket becomes an extended CONNECT (RFC 8441 §5), another upgrade is not taken up.
+#[test]
+fn an_upgrade_for_an_origin_is_an_extended_connect_or_none() {
+    let upgrade = |protocol: &str| {
+        asked(&format!(
+            "GET /w HTTP/1.1\r\nHost: a\r\nConnection: upgrade\r\nUpgrade: {protocol}\r\nSec-WebSocket-Key: k\r\n\
+             Sec-WebSocket-Version: 13\r\n\r\n"
+        ))
+        .unwrap()
+    };
+    let websocket = upgrade("WebSocket");
+    assert_eq!(websocket.method(), Method::CONNECT);
+    assert_eq!(websocket.extensions().get::<h2::ext::Protocol>().unwrap().as_str(), "websocket");
+    let names: Vec<_> = websocket.headers().iter().map(|(name, _)| name.as_str()).collect();
+    assert_eq!(names, ["sec-websocket-version"]);
+    assert_eq!(upgrade("foo/2").method(), Method::GET);
 }
 
 #[test]

@@ -100,14 +100,20 @@ fn origins_that_are_not_who_they_should_be_are_refused() {
     assert!(head.value("proxy-status").unwrap().contains("error=tls_protocol_error"), "{head:?}");
 }
 
-/// `--upstream-insecure` takes any certificate, and says at the start what that means.
+/// `https+insecure://` takes any certificate, and says at the start what that means.
 #[test]
 fn insecure_is_said_and_done() {
     let other = secure_for(&["other.test"], answering(|_| ok("fine")));
-    let upstream = format!("https://localhost:{}", other.origin.addr.port());
-    let proxy = Proxy::to(&[&upstream], &["--upstream-insecure"]);
+    let port = other.origin.addr.port();
+    let proxy = Proxy::to(&[&format!("https+insecure://localhost:{port}")], &[]);
     assert!(proxy.stderr().contains("not checked"), "{}", proxy.stderr());
     assert_eq!(proxy.get("/").text(), "fine");
+    let (insecure, checked) =
+        (format!("https+insecure://localhost:{port}"), format!("https://127.0.0.1:{port}"));
+    let both = Proxy::to(&[&insecure, &checked], &["--upstream-ca", &other.ca]);
+    assert_eq!(both.get("/").text(), "fine", "the turn of the one");
+    assert_eq!(both.get("/").text(), "fine", "the other refuses it, and hands over");
+    assert!(both.stderr().contains("cannot connect"), "{}", both.stderr());
 }
 
 /// `--connect-timeout` covers the handshake.

@@ -33,7 +33,14 @@ impl Io {
         Io { socket, spent: 0, before, watch: Rc::default() }
     }
 
-    /// What is known of the client's frames.
+    /// Wraps our connection to an origin.
+    #[must_use]
+    pub fn of_origin(socket: Socket) -> Io {
+        let watch = Rc::new(RefCell::new(Watch::of_server()));
+        Io { socket, spent: 0, before: Vec::new(), watch }
+    }
+
+    /// What is known of the peer's frames.
     #[must_use]
     pub fn watch(&self) -> Rc<RefCell<Watch>> {
         Rc::clone(&self.watch)

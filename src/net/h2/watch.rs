@@ -1,4 +1,4 @@
-//! Whether a client is in the middle of saying something: frames are looked at as they pass, so that a head that drips in
+//! Whether a peer is in the middle of saying something: frames are looked at as they pass, so that a head that drips in
 //! has a deadline. `h2` itself waits for ever.
 
 /// Type of a frame that carries a body: how slowly it may come is its stream's affair.
@@ -10,7 +10,7 @@ const END_HEADERS: u8 = 4;
 /// Bytes of the client's preface before its first frame (RFC 9113 §3.4).
 const PREFACE_BYTES: usize = 24;
 
-/// Follows the frames of one client (RFC 9113 §4.1).
+/// Follows the frames of one peer (RFC 9113 §4.1).
 #[derive(Debug)]
 pub struct Watch {
     preface: usize,
@@ -25,9 +25,12 @@ pub struct Watch {
     greeted: bool,
     /// How often nothing was owed.
     rests: u64,
+    /// Bytes seen.
+    bytes: u64,
 }
 
 impl Default for Watch {
+    /// Of a client that has said nothing.
     fn default() -> Watch {
         Watch {
             preface: PREFACE_BYTES,
@@ -37,13 +40,27 @@ impl Default for Watch {
             in_head: false,
             greeted: false,
             rests: 0,
+            bytes: 0,
         }
     }
 }
 
 impl Watch {
+    /// Of a server that has said nothing: its preface is SETTINGS alone.
+    #[must_use]
+    pub fn of_server() -> Watch {
+        Watch { preface: 0, ..Watch::default() }
+    }
+
+    /// Bytes that have come.
+    #[must_use]
+    pub fn bytes(&self) -> u64 {
+        self.bytes
+    }
+
     /// Takes note of bytes that have come.
     pub fn saw(&mut self, mut bytes: &[u8]) {
+        self.bytes += bytes.len() as u64;
         let skip = self.preface.min(bytes.len());
         self.preface -= skip;
         bytes = bytes.get(skip..).unwrap_or_default();
@@ -77,7 +94,7 @@ impl Watch {
         }
     }
 
-    /// The client owes the rest of something other than a body. The number is another one when it is something else
+    /// The peer owes the rest of something other than a body. The number is another one when it is something else
     /// than before.
     #[must_use]
     pub fn owed(&self) -> Option<u64> {

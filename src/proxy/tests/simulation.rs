@@ -410,7 +410,7 @@ fn a_408_that_closes_a_reused_connection_is_no_answer_to_a_get() {
         let mut exchange = Exchange::new(request(method), None, Timestamp(0), Timestamp(5));
         exchange.connected(Timestamp(10));
         exchange.origin_sent(Timestamp(20));
-        (exchange.is_farewell(response, reused), exchange.may_repeat(reused))
+        (exchange.is_farewell(response, reused), exchange.may_repeat(reused, false))
     };
     assert_eq!(judged(Method::Get, farewell, true), (true, true));
     assert_eq!(judged(Method::Get, farewell, false), (false, false), "a fresh connection's 408 is meant");

@@ -1,0 +1,280 @@
+//! What a peer sends on a stream, as the HTTP/1.1 bytes that the engine reads.
+//!
+//! ```text
+//!   head ─▶ body, by its framing ─▶ end ─▶ quiet: the message is over
+//! ```
+//! The window of a stream is given back when the engine has passed on what it read, and comes, or waits, for more.
+
+use std::io::{self, ErrorKind, Write as _};
+use std::rc::Rc;
+use std::task::{Context, Poll, Waker};
+
+use bytes::{Buf, Bytes};
+use h2::{Reason, RecvStream};
+use http::HeaderMap;
+
+use crate::limits;
+use crate::translate::{Body, fields};
+
+use super::super::worker::Worker;
+use super::broken;
+
+/// Where a message stands.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Stage {
+    /// It goes on.
+    Open,
+    /// The peer has ended it; the engine has not been told, where there is something to tell.
+    Ending,
+    /// Nothing more is said.
+    Quiet,
+    /// The peer has reset the stream, or its connection is gone.
+    Gone,
+}
+
+/// One message, received.
+#[derive(Debug)]
+pub struct Receiving {
+    worker: Rc<Worker>,
+    /// What the engine has not read of heads, or of trailers.
+    text: Vec<u8>,
+    read: usize,
+    framing: Body,
+    body: Option<RecvStream>,
+    /// Data that has arrived.
+    data: Bytes,
+    /// Trailers that have arrived.
+    trailers: Option<HeaderMap>,
+    /// Bytes the engine has read, whose room in the window is not given back.
+    owed: usize,
+    /// Where the message stands.
+    pub stage: Stage,
+    /// Why the stream is gone, as far as the peer said.
+    pub reason: Option<Reason>,
+}
+
+impl Receiving {
+    /// A message of which `text` has arrived, and nothing of its body.
+    #[must_use]
+    pub fn new(worker: Rc<Worker>, text: Vec<u8>) -> Receiving {
+        Receiving {
+            worker,
+            text,
+            read: 0,
+            framing: Body::None,
+            body: None,
+            data: Bytes::new(),
+            trailers: None,
+            owed: 0,
+            stage: Stage::Quiet,
+            reason: None,
+        }
+    }
+
+    /// The head is complete: `body` follows, framed as `framing`.
+    pub fn begin(&mut self, framing: Body, body: RecvStream) {
+        self.stage = if framing == Body::None { Stage::Quiet } else { Stage::Open };
+        self.framing = framing;
+        self.body = Some(body);
+    }
+
+    /// Heads, for the engine to read next.
+    pub fn text(&mut self) -> &mut Vec<u8> {
+        if self.text.capacity() == 0 {
+            self.text = self.worker.pool.take_small();
+        }
+        &mut self.text
+    }
+
+    /// The stream is gone.
+    pub fn lose(&mut self, reason: Option<Reason>) {
+        self.stage = Stage::Gone;
+        self.reason = reason;
+    }
+
+    /// The message is a tunnel.
+    #[must_use]
+    pub fn is_tunnel(&self) -> bool {
+        self.framing == Body::Tunnel
+    }
+
+    /// Something to read is here.
+    #[must_use]
+    pub fn is_readable(&self) -> bool {
+        self.has_text() || !self.data.is_empty() || matches!(self.stage, Stage::Ending | Stage::Gone)
+    }
+
+    fn has_text(&self) -> bool {
+        self.read < self.text.len()
+    }
+
+    /// Ready when data, the end, or a reset has come.
+    pub fn poll_body(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        let Some(body) = &mut self.body else { return Poll::Pending };
+        loop {
+            match body.poll_data(cx) {
+                Poll::Pending => return Poll::Pending,
+                Poll::Ready(Some(Ok(data))) if data.is_empty() => {}
+                Poll::Ready(Some(Ok(data))) => {
+                    self.data = data;
+                    return Poll::Ready(());
+                }
+                Poll::Ready(Some(Err(error))) => {
+                    self.lose(error.reason());
+                    return Poll::Ready(());
+                }
+                Poll::Ready(None) => break,
+            }
+        }
+        match body.poll_trailers(cx) {
+            Poll::Pending => return Poll::Pending,
+            Poll::Ready(Ok(trailers)) => {
+                self.trailers = trailers;
+                self.stage = Stage::Ending;
+            }
+            Poll::Ready(Err(error)) => self.lose(error.reason()),
+        }
+        Poll::Ready(())
+    }
+
+    /// Reads what is here; `arrive` looks for more, and is ready when there is.
+    ///
+    /// # Errors
+    /// The stream is gone.
+    pub fn try_read(
+        &mut self,
+        buf: &mut [u8],
+        mut arrive: impl FnMut(&mut Receiving, &mut Context<'_>) -> Poll<()>,
+    ) -> io::Result<Option<usize>> {
+        self.give_window_back()?;
+        let mut filled = 0;
+        loop {
+            // Whoever waits asks again, with a waker of its own.
+            if !self.is_readable() && arrive(self, &mut Context::from_waker(Waker::noop())).is_pending() {
+                break;
+            }
+            let room = buf.get_mut(filled..).unwrap_or_default();
+            if self.has_text() {
+                filled += self.read_text(room);
+                if self.has_text() {
+                    break;
+                }
+                continue;
+            }
+            match self.stage {
+                Stage::Gone if filled == 0 => return Err(ErrorKind::ConnectionReset.into()),
+                Stage::Gone => break,
+                Stage::Ending if self.data.is_empty() && self.framing == Body::Tunnel => {
+                    if filled > 0 {
+                        break;
+                    }
+                    self.stage = Stage::Quiet;
+                    return Ok(Some(0));
+                }
+                Stage::Ending if self.data.is_empty() => self.end()?,
+                Stage::Open | Stage::Ending | Stage::Quiet => match self.hand_over(room) {
+                    0 => break,
+                    n => filled += n,
+                },
+            }
+        }
+        Ok((filled > 0).then_some(filled))
+    }
+
+    /// Writes what has arrived to `out`, framed; the bytes written.
+    fn hand_over(&mut self, out: &mut [u8]) -> usize {
+        match self.framing {
+            Body::Chunked => self.hand_over_chunk(out),
+            Body::Length | Body::Tunnel | Body::None => {
+                let n = self.data.len().min(out.len());
+                take(&mut self.data, out, n);
+                self.owed += n;
+                n
+            }
+        }
+    }
+
+    fn hand_over_chunk(&mut self, out: &mut [u8]) -> usize {
+        let room = out.len().saturating_sub(limits::CHUNK_FRAME_BYTES_MAX);
+        let n = self.data.len().min(room);
+        if n == 0 {
+            return self.hand_over_piecemeal(out);
+        }
+        let whole = out.len();
+        let mut rest = out;
+        // There is room: `CHUNK_FRAME_BYTES_MAX` is what a size line and the end of a chunk need.
+        let _ = write!(rest, "{n:x}\r\n");
+        let Some((payload, behind)) = rest.split_at_mut_checked(n) else { return 0 };
+        take(&mut self.data, payload, n);
+        self.owed += n;
+        let mut rest = behind;
+        let _ = rest.write_all(b"\r\n");
+        whole - rest.len()
+    }
+
+    /// A chunk for a reader with no room for one: whoever reads must get on, however little room it has.
+    fn hand_over_piecemeal(&mut self, out: &mut [u8]) -> usize {
+        let n = self.data.len().min(limits::CHUNK_FRAME_BYTES_MAX);
+        if n == 0 || out.is_empty() {
+            return 0;
+        }
+        let piece = self.data.split_to(n);
+        self.owed += n;
+        let text = self.text();
+        let _ = write!(text, "{n:x}\r\n"); // writing to a Vec cannot fail
+        text.extend_from_slice(&piece);
+        text.extend_from_slice(b"\r\n");
+        self.read_text(out)
+    }
+
+    /// The peer has ended the message: what of it the engine must read.
+    fn end(&mut self) -> io::Result<()> {
+        self.stage = Stage::Quiet;
+        if self.framing == Body::Chunked {
+            let trailers = self.trailers.take();
+            let text = self.text();
+            text.extend_from_slice(b"0\r\n");
+            if let Some(trailers) = trailers {
+                fields::write_trailers(&trailers, text).map_err(io::Error::other)?;
+            }
+            text.extend_from_slice(b"\r\n");
+        }
+        Ok(())
+    }
+
+    fn read_text(&mut self, out: &mut [u8]) -> usize {
+        let text = self.text.get(self.read..).unwrap_or_default();
+        let n = text.len().min(out.len());
+        out.iter_mut().zip(text).for_each(|(to, from)| *to = *from);
+        self.read += n;
+        if !self.has_text() {
+            self.worker.pool.give(std::mem::take(&mut self.text)); // a stream that waits holds no buffer
+            self.read = 0;
+        }
+        n
+    }
+
+    /// Gives back the window for what the engine has read.
+    ///
+    /// # Errors
+    /// The stream is gone.
+    pub fn give_window_back(&mut self) -> io::Result<()> {
+        let owed = std::mem::take(&mut self.owed);
+        match &mut self.body {
+            Some(body) if owed > 0 => body.flow_control().release_capacity(owed).map_err(broken),
+            Some(_) | None => Ok(()),
+        }
+    }
+}
+
+impl Drop for Receiving {
+    fn drop(&mut self) {
+        self.worker.pool.give(std::mem::take(&mut self.text));
+    }
+}
+
+/// Moves the first `n` bytes of `data` to `out`.
+fn take(data: &mut Bytes, out: &mut [u8], n: usize) {
+    out.iter_mut().zip(data.get(..n).unwrap_or_default()).for_each(|(to, from)| *to = *from);
+    data.advance(n);
+}
