@@ -21,7 +21,6 @@ CHANNEL_OPTIONS = {
     "grpc.enable_http_proxy": 0,
     "grpc.use_local_subchannel_pool": 1,
     "grpc.initial_reconnect_backoff_ms": 100,
-    "grpc.min_reconnect_backoff_ms": 100,
     "grpc.max_reconnect_backoff_ms": 500,
     "grpc.max_receive_message_length": -1,
 }

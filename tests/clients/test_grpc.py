@@ -231,8 +231,8 @@ def test_a_slow_reader_holds_the_origin_back(way):
             yield content
 
     call = way("unary_stream", stream)
-    replies = call(b"64")
+    replies = call(b"16")
     assert next(replies) == content
-    assert settled(lambda: len(sent), 0.3) < 64
+    assert settled(lambda: len(sent), 0.3) < 16
     assert all(reply == content for reply in replies)
-    assert len(sent) == 64
+    assert len(sent) == 16
