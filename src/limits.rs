@@ -213,7 +213,7 @@ pub const H2_ORIGIN_STREAM_WINDOW_BYTES: u32 = 128 * 1024;
 /// Window of a connection to an origin: all of its streams together, so that slow clients cannot take it from the others.
 #[expect(clippy::cast_possible_truncation, reason = "a hundred")]
 pub const H2_ORIGIN_WINDOW_BYTES: u32 = H2_ORIGIN_STREAM_WINDOW_BYTES * H2_ORIGIN_STREAMS_MAX as u32;
-/// How long an origin has to answer a PING, in milliseconds.
+/// How long an origin has to answer a PING at most, in milliseconds.
 pub const H2_PONG_MS: u64 = 20_000;
 /// Bytes of framing around one chunk: 16 digits and two line ends.
 pub const CHUNK_FRAME_BYTES_MAX: usize = 20;

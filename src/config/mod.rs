@@ -23,6 +23,8 @@ pub const NEVER: Duration = Duration::from_secs(100 * 365 * 24 * 3600);
 pub struct Config {
     /// Addresses to accept clients on; empty only where [`Tls::listen`] is not.
     pub listen: Vec<SocketAddr>,
+    /// Clients are offered HTTP/2.
+    pub http2: bool,
     /// TLS towards clients.
     pub tls: Tls,
     /// TLS towards origins.

@@ -70,7 +70,7 @@ pub fn run(mut config: Config) -> Result<(), StartError> {
     }
     let mut resolver = Resolver::default();
     let endpoints = resolver.resolve(&config);
-    let server_tls = Loader::load(&config.tls)?;
+    let server_tls = Loader::load(&config)?;
     let upstream_tls = tls::upstream(&config)?;
     let (log, sinks) = LogWriter::start(&config.access_log, workers.len()).map_err(StartError::AccessLog)?;
     let (addresses, listeners) = bind_all(&config, workers.len())?;

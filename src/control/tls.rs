@@ -42,6 +42,7 @@ fn setup(error: impl std::fmt::Display) -> CertificateError {
 #[derive(Debug)]
 pub struct Loader {
     tls: Tls,
+    http2: bool,
     tickets: Arc<dyn ProducesTickets>,
     /// Authorities of clients as last read: a session made under others must not be resumed.
     client_ca: Option<Vec<u8>>,
@@ -52,12 +53,13 @@ impl Loader {
     ///
     /// # Errors
     /// What is wrong with which file.
-    pub fn load(tls: &Tls) -> Result<Option<(Loader, ServerTls)>, CertificateError> {
+    pub fn load(config: &Config) -> Result<Option<(Loader, ServerTls)>, CertificateError> {
+        let Config { tls, http2, .. } = config;
         if tls.listen.is_empty() {
             return Ok(None);
         }
         let tickets = aws_lc_rs::Ticketer::new().map_err(setup)?;
-        let mut loader = Loader { tls: tls.clone(), tickets, client_ca: None };
+        let mut loader = Loader { tls: tls.clone(), http2: *http2, tickets, client_ca: None };
         let loaded = loader.make()?;
         Ok(Some((loader, loaded)))
     }
@@ -83,7 +85,7 @@ impl Loader {
         };
         self.renew_tickets()?;
         let mut config = builder.with_cert_resolver(Arc::clone(&certificates) as _);
-        config.alpn_protocols = alpn();
+        config.alpn_protocols = alpn(self.http2);
         config.ticketer = Arc::clone(&self.tickets);
         config.session_storage = Arc::new(NoServerSessionStorage {}); // tickets hold it all
         config.max_early_data_size = 0; // it can be replayed

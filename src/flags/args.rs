@@ -118,6 +118,13 @@ pub struct Basics {
     )]
     pub upstream: Vec<Upstream>,
 
+    /// Speak HTTP/2 with clients: by ALPN with TLS, by prior knowledge without
+    #[arg(
+        long, env = "RINGRESS_HTTP2", value_name = "on|off", default_value = "on", value_parser = switch(),
+        action = ArgAction::Set, hide_possible_values = true
+    )]
+    pub http2: bool,
+
     /// Serve the built-in origin (page, event stream, WebSocket echo, downloads, uploads) instead of an
     /// upstream
     #[arg(

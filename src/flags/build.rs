@@ -60,7 +60,7 @@ pub enum BuildError {
 /// Settings that contradict each other.
 pub fn config(settings: Settings) -> Result<Config, BuildError> {
     let Settings { basics, tls, threads, timeouts, limits, forwarding, pool, logs } = settings;
-    let Basics { listen, upstream: upstreams, demo } = basics;
+    let Basics { listen, upstream: upstreams, http2, demo } = basics;
     let listen: Vec<SocketAddr> = listen.into_iter().flat_map(|listen| listen.0).collect();
     check_origins(&upstreams, demo)?;
     let (tls, upstream_tls) = tls::settings(tls)?;
@@ -70,6 +70,7 @@ pub fn config(settings: Settings) -> Result<Config, BuildError> {
     let default_target = if demo { LogTarget::Stdout } else { LogTarget::Off };
     Ok(Config {
         listen,
+        http2,
         tls,
         upstream_tls,
         upstreams,

@@ -21,6 +21,7 @@ pub fn effective(config: &Config) -> String {
 fn write_settings(out: &mut String, config: &Config) -> fmt::Result {
     list(out, "listen", &config.listen)?;
     list(out, "upstream", &config.upstreams)?;
+    line(out, "http2", switch_word(config.http2))?;
     line(out, "demo", switch_word(config.demo))?;
     write_tls(out, config)?;
     line(out, "workers", Auto(config.workers))?;

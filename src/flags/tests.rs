@@ -62,6 +62,7 @@ fn defaults_are_those_of_the_pure_rooms() {
         tls: Tls::default(),
         upstream_tls: UpstreamTls::default(),
         upstreams: vec!["127.0.0.1:3000".parse::<std::net::SocketAddr>().unwrap().into()],
+        http2: true,
         demo: false,
         workers: None,
         pin: true,
@@ -401,7 +402,7 @@ fn upstream_tls() -> impl Strategy<Value = UpstreamTls> {
 
 prop_compose! {
     fn any_config()(
-        (tls, upstream_tls) in (tls(), upstream_tls()),
+        (http2, tls, upstream_tls) in (any::<bool>(), tls(), upstream_tls()),
         (listen, upstreams) in (listeners(), proptest::collection::vec(origin(), 0..4)),
         (workers, pin, max_connections) in (0usize..=1024, any::<bool>(), 0usize..=1_000_000_000),
         splice_min in proptest::option::of(1u64..),
@@ -415,6 +416,7 @@ prop_compose! {
     ) -> Config {
         Config {
             listen,
+            http2,
             tls,
             upstream_tls,
             demo: upstreams.is_empty(),

@@ -115,7 +115,7 @@ impl Client {
                     return Next::Request(txn);
                 }
                 Ok(None) => {}
-                Err(_) if self.is_preface() => {
+                Err(_) if worker.shared.config.http2 && self.is_preface() => {
                     if self.inbox.bytes().len() >= PREFACE.len() {
                         return Next::Http2;
                     }

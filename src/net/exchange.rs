@@ -3,39 +3,27 @@
 //! [`crate::proxy::exchange::Exchange`] says what may happen next; this driver does it, and waits. It never
 //! waits for one direction only: every wait is on all that could happen, and on the deadline.
 
-use std::future::{Future, poll_fn};
-use std::pin::{Pin, pin};
+use std::future::poll_fn;
 use std::rc::Rc;
-use std::sync::Arc;
 use std::task::{Context, Poll};
 
 use h2::Reason;
 
-use crate::config::Scheme;
 use crate::h1::Method;
 use crate::limits;
-use crate::proxy::balance::Tried;
-use crate::proxy::endpoint::{Address, Endpoint, Endpoints};
 use crate::proxy::error::{Failure, Side};
 use crate::proxy::flow::Outgoing;
 use crate::proxy::grpc;
 use crate::proxy::respond::{self, Circumstances};
 use crate::telemetry::metrics::Counter;
-use crate::time::{Phase, Timestamp};
+use crate::time::Phase;
 
 use super::buffers::Outbox;
 use super::client::Client;
-use super::connect::{self, Begun};
-use super::h2::link::Joined;
-use super::h2::origin;
-use super::h2::outbound::Outbound;
 use super::inbox::Filled;
 use super::record;
 use super::shared::Lifecycle;
-use super::socket::Socket;
-use super::tls::handshake;
 use super::transaction::Transaction;
-use super::transport::Transport;
 use super::tunnel;
 use super::upstream::Upstream;
 use super::worker::Worker;
@@ -166,7 +154,7 @@ impl Driver<'_> {
         if ready { Poll::Ready(Ok(())) } else { self.poll_deadline(cx) }
     }
 
-    fn poll_client(&mut self, cx: &mut Context<'_>) -> bool {
+    pub(super) fn poll_client(&mut self, cx: &mut Context<'_>) -> bool {
         let mut ready = false;
         if !self.txn.to_client.is_empty() {
             ready |= self.client.transport.poll_writable(cx).is_ready();
@@ -177,7 +165,7 @@ impl Driver<'_> {
         ready
     }
 
-    fn poll_deadline(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Failure>> {
+    pub(super) fn poll_deadline(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Failure>> {
         let timeouts = &self.worker.shared.config.timeouts;
         let now = self.worker.clock.now();
         if self.txn.exchange.download().is_settled() {
@@ -199,170 +187,6 @@ impl Driver<'_> {
             }
         }
         Ok(())
-    }
-
-    /// A connection to an endpoint: pooled if it may be, else new; the next endpoint when one fails.
-    async fn acquire(&mut self, pooled: bool) -> Result<Upstream, Failure> {
-        let mut tried = Tried::default();
-        let mut last = Failure::NameUnresolved;
-        for attempt in 0..limits::CONNECT_ATTEMPTS_MAX {
-            let now = self.worker.clock.now();
-            let Some((index, endpoints)) = self.worker.upstreams.pick(now, tried) else { break };
-            tried.insert(index);
-            if attempt > 0 {
-                self.txn.facts.retries = self.txn.facts.retries.saturating_add(1);
-            }
-            self.txn.facts.endpoint = Some((Rc::clone(&endpoints), index));
-            if pooled
-                && let Some(upstream) =
-                    poll_fn(|cx| Poll::Ready(self.worker.upstreams.take(index, now, cx))).await
-            {
-                self.worker.metrics.add(Counter::UpstreamReuses, 1);
-                self.txn.facts.reused = true;
-                self.txn.exchange.connected(now);
-                return Ok(upstream);
-            }
-            match Box::pin(self.connect(index, endpoints, now)).await {
-                Ok(upstream) => return Ok(upstream),
-                Err(failure) if failure.side() == Side::Upstream || failure == Failure::Exhausted => {
-                    self.worker.metrics.add(Counter::UpstreamConnectFailures, 1);
-                    self.worker.upstreams.failed(index, &failure.message(), now);
-                    last = failure;
-                }
-                Err(failure) => return Err(failure),
-            }
-        }
-        Err(last)
-    }
-
-    async fn connect(
-        &mut self,
-        index: usize,
-        endpoints: Rc<Endpoints>,
-        began: Timestamp,
-    ) -> Result<Upstream, Failure> {
-        self.txn.exchange.connecting(began);
-        self.txn.facts.reused = false;
-        let endpoint = endpoints.0.get(index).ok_or(Failure::NameUnresolved)?;
-        let transport = if endpoint.scheme.http2 {
-            self.join(index, endpoint, began).await?
-        } else {
-            self.reach(index, endpoint, began).await?.into()
-        };
-        let now = self.worker.clock.now();
-        self.txn.exchange.connected(now);
-        let mut upstream = Upstream::new(transport, index, endpoints, now);
-        upstream.reused = self.txn.facts.reused;
-        Ok(upstream)
-    }
-
-    /// A stream of a connection that others share: one that stands, or else a new one.
-    async fn join(
-        &mut self,
-        index: usize,
-        endpoint: &Endpoint,
-        began: Timestamp,
-    ) -> Result<Transport, Failure> {
-        let links = self.worker.upstreams.links(index).ok_or(Failure::NameUnresolved)?;
-        let seat = match self.step(pin!(poll_fn(|cx| links.poll_join(cx)))).await? {
-            Joined::Seat(seat) => seat,
-            Joined::Open(opening) => {
-                let socket = self.reach(index, endpoint, began).await?;
-                let worker = Rc::clone(self.worker);
-                let greeted = self.step(pin!(origin::greet(&worker, socket))).await?;
-                let greeted = greeted.map_err(|error| {
-                    self.worker.upstreams.failed(index, &error, self.worker.clock.now());
-                    Failure::NotHttp2
-                })?;
-                let link = origin::start(self.worker, greeted, endpoint);
-                let seat = poll_fn(|cx| Poll::Ready(link.seat(cx))).await;
-                opening.done(link);
-                seat.ok_or(Failure::StreamRefused)?
-            }
-        };
-        if seat.reused {
-            self.worker.metrics.add(Counter::UpstreamReuses, 1);
-            self.txn.facts.reused = true;
-        }
-        Ok(Transport::Stream(Box::new(Outbound::new(Rc::clone(self.worker), seat))))
-    }
-
-    /// A new connection to `endpoint`, with TLS where that is asked for.
-    async fn reach(
-        &mut self,
-        index: usize,
-        endpoint: &Endpoint,
-        began: Timestamp,
-    ) -> Result<Socket, Failure> {
-        let socket = match self.begin(index, &endpoint.address).await? {
-            Begun::Connected(socket) => socket,
-            Begun::Pending(mut socket) => {
-                self.step(pin!(poll_fn(|cx| socket.poll_writable(cx)))).await?;
-                socket.connect_result().map_err(|error| self.not_connected(index, &error))?;
-                socket
-            }
-        };
-        let socket = match &endpoint.server_name {
-            Some(name) => self.secure(index, name, endpoint.scheme, socket).await?,
-            None => socket,
-        };
-        self.worker.metrics.add(Counter::UpstreamConnects, 1);
-        self.worker.upstreams.connected(index);
-        self.txn.facts.connect = Some(self.worker.clock.now().since(began));
-        Ok(socket)
-    }
-
-    /// Our TLS handshake with the endpoint `name`.
-    async fn secure(
-        &mut self,
-        index: usize,
-        name: &str,
-        scheme: Scheme,
-        socket: Socket,
-    ) -> Result<Socket, Failure> {
-        let config = self.worker.upstream_tls.of(scheme).ok_or(Failure::TlsProtocol)?;
-        let mut handshake = handshake::connect(Arc::clone(config), name, socket);
-        let greeted = self.step(handshake.as_mut()).await?;
-        greeted.map_err(|error| {
-            self.worker.upstreams.failed(index, &error, self.worker.clock.now());
-            handshake::failure(&error)
-        })
-    }
-
-    /// Waits for one step on the way to an endpoint, under the deadline of the connection and with an eye on the client.
-    async fn step<F: Future + ?Sized>(&mut self, mut step: Pin<&mut F>) -> Result<F::Output, Failure> {
-        loop {
-            self.watch_client()?;
-            let done = poll_fn(|cx| {
-                if let Poll::Ready(done) = step.as_mut().poll(cx) {
-                    return Poll::Ready(Ok(Some(done)));
-                }
-                if self.poll_client(cx) {
-                    Poll::Ready(Ok(None))
-                } else {
-                    self.poll_deadline(cx).map_ok(|()| None)
-                }
-            });
-            if let Some(done) = done.await? {
-                return Ok(done);
-            }
-        }
-    }
-
-    /// Begins a connection. When descriptors have run out, idle ones make room, once.
-    async fn begin(&self, index: usize, address: &Address) -> Result<Begun, Failure> {
-        let mut begun = connect::begin(address);
-        let exhausted = begun.as_ref().is_err_and(|error| connect::failure(error) == Failure::Exhausted);
-        if exhausted && self.worker.upstreams.evict(0) {
-            self.worker.pause(limits::EVICT_PAUSE_MS).await; // the ring closes them behind our back
-            begun = connect::begin(address);
-        }
-        begun.map_err(|error| self.not_connected(index, &error))
-    }
-
-    fn not_connected(&self, index: usize, error: &std::io::Error) -> Failure {
-        self.worker.upstreams.failed(index, error, self.worker.clock.now());
-        connect::failure(error)
     }
 
     /// The response is with the client: what becomes of both connections.

@@ -1,7 +1,7 @@
 //! The data path: the only IO a request meets. Everything here runs on a worker thread.
 //!
 //! ```text
-//!  listener ─▶ client_h1 ─▶ exchange ─▶ upstream (pool, connect)
+//!  listener ─▶ client_h1 ─▶ exchange ─▶ acquire (upstream: pool; h2::link: shared; connect)
 //!                 │            │  └────▶ tunnel (after 101)
 //!                 └── head     └── relay
 //!  below all of them: worker (what a thread owns), timer, transport (ring polls + direct calls), tls, buffers
@@ -9,6 +9,7 @@
 //! Decisions come from [`crate::proxy`] and [`crate::h1`]; these rooms move bytes and wait.
 
 pub mod accepted;
+pub mod acquire;
 pub mod buffers;
 pub mod client;
 pub mod client_h1;

@@ -114,29 +114,26 @@ fn framing(parts: &Parts, ended: bool, out: &mut Vec<u8>) -> Body {
     }
 }
 
-/// What an origin's stream is opened for.
-#[derive(Clone, Copy, Debug)]
-pub struct Destination<'a> {
-    /// `:scheme`: `http` or `https`.
-    pub scheme: &'a str,
-    /// `:authority` of a request that names none.
-    pub authority: &'a str,
+/// The head that the engine wrote for a request that names no host (RFC 9112 §3.2: `Host` is then empty), with `authority`
+/// for it; `None` if it names one. HTTP/2 has no request without.
+#[must_use]
+pub fn with_authority(bytes: &[u8], authority: &str) -> Option<Vec<u8>> {
+    const NAME: &[u8] = b"Host: ";
+    let line = bytes.windows(2).position(|pair| pair == b"\r\n")? + 2;
+    let (before, after) = bytes.split_at_checked(line + NAME.len())?;
+    let nameless = before.ends_with(NAME) && after.starts_with(b"\r\n");
+    nameless.then(|| [before, authority.as_bytes(), after].concat())
 }
 
-/// The head that the engine wrote, for an origin that speaks HTTP/2.
+/// The head that the engine wrote, for an origin that speaks HTTP/2. `scheme` is `http` or `https`.
 ///
 /// # Errors
 /// Something in it cannot stand in HTTP/2.
-pub fn read_head(
-    head: &RequestHead,
-    source: Source<'_>,
-    to: Destination<'_>,
-) -> Result<Request<()>, Malformed> {
+pub fn read_head(head: &RequestHead, source: Source<'_>, scheme: &str) -> Result<Request<()>, Malformed> {
     let bytes = source.bytes;
     let tunnel = opens_tunnel(head, source);
-    let authority = Some(head.authority.of(bytes)).filter(|authority| !authority.is_empty());
     let path = [head.path_prefix(bytes), head.path.of(bytes)].concat();
-    let uri = Uri::builder().scheme(to.scheme).authority(authority.unwrap_or(to.authority.as_bytes()));
+    let uri = Uri::builder().scheme(scheme).authority(head.authority.of(bytes));
     let uri = uri.path_and_query(path.as_slice()).build().map_err(|_| Malformed::Path)?;
     let method = if tunnel { b"CONNECT" } else { head.method_span.of(bytes) };
     let mut request = Request::builder().method(method).uri(uri);

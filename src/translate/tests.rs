@@ -3,7 +3,7 @@
 use http::request::Parts;
 use http::{HeaderValue, Method, Request, Response};
 
-use super::request::{Destination, Opening};
+use super::request::Opening;
 use super::{Body, Malformed, fields, request, response};
 use crate::h1::head::{Parsed, parse_request, parse_response};
 use crate::h1::{self, Fields, Framing};
@@ -173,13 +173,12 @@ fn interim_and_switching_heads_are_ones_that_the_parser_takes() {
     assert_eq!(response::write_interim(&parts(101), &mut Vec::new()), Err(Malformed::Head));
 }
 
-/// What the engine wrote, for an origin; `to` stands in where it names no authority.
+/// What the engine wrote, for an origin.
 fn asked(text: &str) -> Result<Request<()>, Malformed> {
     let mut fields = Fields::new();
     let parsed = parse_request(text.as_bytes(), &MessageLimits::default(), &mut fields).unwrap();
     let Parsed::Complete(head) = parsed else { panic!("{text}") };
-    let to = Destination { scheme: "https", authority: "origin.test:1" };
-    request::read_head(&head, Source { bytes: text.as_bytes(), fields: &fields }, to)
+    request::read_head(&head, Source { bytes: text.as_bytes(), fields: &fields }, "https")
 }
 
 #[test]
@@ -192,7 +191,10 @@ fn a_head_for_an_origin_keeps_its_meaning() {
     assert_eq!(request.uri(), "https://a.test/x?y");
     let names: Vec<_> = request.headers().iter().map(|(name, _)| name.as_str()).collect();
     assert_eq!(names, ["te", "content-length"]);
-    assert_eq!(asked("GET / HTTP/1.0\r\n\r\n").unwrap().uri(), "https://origin.test:1/");
+    let nameless = "GET / HTTP/1.1\r\nHost: \r\nA: b\r\n\r\n";
+    let named = request::with_authority(nameless.as_bytes(), "origin.test:1").unwrap();
+    assert_eq!(asked(std::str::from_utf8(&named).unwrap()).unwrap().uri(), "https://origin.test:1/");
+    assert_eq!(request::with_authority(&named, "another"), None);
     assert_eq!(asked("OPTIONS * HTTP/1.1\r\nHost: a\r\n\r\n").unwrap().uri().path(), "*");
 }
 

@@ -424,6 +424,17 @@ fn other_protocols_reach_no_origin() {
     assert!(origin.heads().is_empty());
 }
 
+/// `--http2 off`: the preface is a bad request like any other, and ALPN offers HTTP/1.1 alone.
+#[test]
+fn it_can_be_turned_off() {
+    let origin = Origin::serve(|_| ok("fine"));
+    let proxy = Proxy::with(&origin, &["--http2", "off"]);
+    let mut client = proxy.client();
+    client.send("PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n");
+    assert_eq!(client.head().status(), 505);
+    assert!(proxy.get("/").text() == "fine");
+}
+
 /// The preface may come in pieces, split anywhere.
 #[test]
 fn the_preface_may_come_in_pieces() {

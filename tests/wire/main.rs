@@ -9,6 +9,7 @@ mod faults;
 mod framing;
 mod harness;
 mod http2;
+mod http2_origin;
 mod lifecycle;
 mod log;
 mod selftest;

@@ -49,6 +49,14 @@ impl Tls {
         tcp.set_read_timeout(Some(PATIENCE)).unwrap();
         tcp
     }
+
+    /// What ALPN agrees on with a client that speaks `protocols`.
+    fn agreed(&self, protocols: &[&str]) -> String {
+        let mut config = (*self.authority.trusting()).clone();
+        config.alpn_protocols = protocols.iter().map(|protocol| protocol.as_bytes().to_vec()).collect();
+        let client = Peer::connect_tls(self.proxy.addrs[1], &config.into(), "wire.test");
+        String::from_utf8(client.handshake().alpn.unwrap()).unwrap()
+    }
 }
 
 fn content(size: usize) -> Vec<u8> {
@@ -69,10 +77,17 @@ fn requests_are_served() {
     }
     assert_eq!(tls.proxy.get("/").text(), "fine");
     assert_eq!(origin.heads().last().unwrap().value("x-forwarded-proto"), Some("http"));
-    let mut config = (*tls.authority.trusting()).clone();
-    config.alpn_protocols = vec![b"http/1.1".to_vec()];
-    let client = Peer::connect_tls(tls.proxy.addrs[1], &config.into(), "wire.test");
-    assert_eq!(client.handshake().alpn.as_deref(), Some(b"http/1.1".as_slice()));
+    assert_eq!(tls.agreed(&["http/1.1"]), "http/1.1");
+}
+
+/// The client's choice of what is offered, HTTP/2 first; with `--http2 off` there is none.
+#[test]
+fn the_protocol_is_agreed_on() {
+    let origin = Origin::serve(|_| ok("fine"));
+    let on = Tls::of(&origin);
+    assert_eq!(on.agreed(&["http/1.1", "h2"]), "h2");
+    let off = Tls::with(&origin, &["--http2", "off"]);
+    assert_eq!(off.agreed(&["h2", "http/1.1"]), "http/1.1");
 }
 
 /// Both versions, and sessions resumed on other workers than they were made on.

@@ -164,7 +164,7 @@ impl Life {
         let Some(pings) = &mut self.pings else { return false };
         match self.pinged {
             Some(_) if pings.poll_pong(cx).is_ready() => self.pinged = None,
-            Some(at) if now >= at.after(Some(Duration::from_millis(limits::H2_PONG_MS))) => {
+            Some(at) if now >= at.after(Some(patience(worker))) => {
                 worker.metrics.add(Counter::UpstreamPingTimeouts, 1);
                 tracing::warn!("an origin's HTTP/2 connection does not answer PING; closed");
                 return true;
@@ -184,9 +184,14 @@ impl Life {
 
     fn next_ping(&self, worker: &Worker) -> Timestamp {
         match self.pinged {
-            Some(at) => at.after(Some(Duration::from_millis(limits::H2_PONG_MS))),
+            Some(at) => at.after(Some(patience(worker))),
             None if self.link.streams() > 0 => self.heard.1.after(Some(worker.shared.config.pool.ping)),
             None => Timestamp::NEVER,
         }
     }
+}
+
+/// How long an answer to a PING is awaited.
+fn patience(worker: &Worker) -> Duration {
+    worker.shared.config.pool.ping.min(Duration::from_millis(limits::H2_PONG_MS))
 }

@@ -21,8 +21,7 @@ use crate::h1::head::{Parsed, parse_request};
 use crate::h1::{BodyDecoder, Framing, Method};
 use crate::proxy::error::Failure;
 use crate::proxy::forward::Source;
-use crate::translate::request::{self, Destination};
-use crate::translate::{Body, Malformed, own_heads, response};
+use crate::translate::{Body, Malformed, own_heads, request, response};
 
 use super::super::transport::{Broken, Stream};
 use super::super::worker::Worker;
@@ -78,6 +77,9 @@ impl Outbound {
 
     /// Opens the stream with the head that `bytes` begins with; how many bytes that is.
     fn ask(&mut self, bytes: &[u8]) -> Result<usize, Failure> {
+        if let Some(named) = request::with_authority(bytes, self.dialog.seat.authority()) {
+            return self.ask(&named).map(|taken| taken - (named.len() - bytes.len()));
+        }
         let mut fields = self.worker.fields.borrow_mut();
         let limits = own_heads(&self.worker.shared.config.message);
         let Ok(Parsed::Complete(head)) = parse_request(bytes, &limits, &mut fields) else {
@@ -89,8 +91,7 @@ impl Outbound {
         if tunnel && !seat.has_tunnels() {
             return Err(Failure::NoTunnel);
         }
-        let to = Destination { scheme: seat.scheme(), authority: seat.authority() };
-        let request = request::read_head(&head, source, to).map_err(refused)?;
+        let request = request::read_head(&head, source, seat.scheme()).map_err(refused)?;
         let over = !tunnel && matches!(head.framing, Framing::None | Framing::Length(0));
         let (response, stream) = seat.open(request, over)?;
         let accept = tunnel.then(|| accept_key(source));

@@ -30,8 +30,9 @@ pub use session::Session;
 
 /// The protocols that listeners offer by ALPN, best first.
 #[must_use]
-pub fn alpn() -> Vec<Vec<u8>> {
-    vec![b"h2".to_vec(), b"http/1.1".to_vec()]
+pub fn alpn(http2: bool) -> Vec<Vec<u8>> {
+    let h2 = http2.then(|| b"h2".to_vec());
+    h2.into_iter().chain([b"http/1.1".to_vec()]).collect()
 }
 
 /// The one protocol that an origin is offered: what the operator says it speaks.

@@ -7,6 +7,7 @@
 mod gate;
 mod head;
 mod http2;
+mod http2_origin;
 mod log;
 mod origin;
 mod peer;
@@ -18,6 +19,7 @@ use std::time::{Duration, Instant};
 pub use gate::{Gate, inbox};
 pub use head::Head;
 pub use http2::{Http2, Opened, get2, post2};
+pub use http2_origin::Http2Origin;
 pub use log::Line;
 pub use origin::{Conn, Origin, answering, dead_address, deaf_listener};
 pub use peer::{Chunk, End, Peer, Response};

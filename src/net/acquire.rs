@@ -1,0 +1,198 @@
+//! The way to an origin: an endpoint, and a connection to it that is pooled, shared, or new.
+//!
+//! ```text
+//!   acquire ─▶ pooled (HTTP/1.1)
+//!      │  └──▶ connect ─▶ reach: TCP, TLS ───────────────┐
+//!      │           └────▶ join: a seat (HTTP/2), or reach, greet ┴─▶ Upstream
+//!      └── the next endpoint, when one fails
+//! ```
+
+use std::future::{Future, poll_fn};
+use std::pin::{Pin, pin};
+use std::rc::Rc;
+use std::sync::Arc;
+use std::task::Poll;
+
+use crate::config::Scheme;
+use crate::limits;
+use crate::proxy::balance::Tried;
+use crate::proxy::endpoint::{Address, Endpoint, Endpoints};
+use crate::proxy::error::{Failure, Side};
+use crate::telemetry::metrics::Counter;
+use crate::time::Timestamp;
+
+use super::connect::{self, Begun};
+use super::exchange::Driver;
+use super::h2::link::Joined;
+use super::h2::origin;
+use super::h2::outbound::Outbound;
+use super::socket::Socket;
+use super::tls::handshake;
+use super::transport::Transport;
+use super::upstream::Upstream;
+
+impl Driver<'_> {
+    /// A connection to an endpoint: pooled if it may be, else new; the next endpoint when one fails.
+    pub(super) async fn acquire(&mut self, pooled: bool) -> Result<Upstream, Failure> {
+        let mut tried = Tried::default();
+        let mut last = Failure::NameUnresolved;
+        for attempt in 0..limits::CONNECT_ATTEMPTS_MAX {
+            let now = self.worker.clock.now();
+            let Some((index, endpoints)) = self.worker.upstreams.pick(now, tried) else { break };
+            tried.insert(index);
+            if attempt > 0 {
+                self.txn.facts.retries = self.txn.facts.retries.saturating_add(1);
+            }
+            self.txn.facts.endpoint = Some((Rc::clone(&endpoints), index));
+            if pooled
+                && let Some(upstream) =
+                    poll_fn(|cx| Poll::Ready(self.worker.upstreams.take(index, now, cx))).await
+            {
+                self.worker.metrics.add(Counter::UpstreamReuses, 1);
+                self.txn.facts.reused = true;
+                self.txn.exchange.connected(now);
+                return Ok(upstream);
+            }
+            match Box::pin(self.connect(index, endpoints, now)).await {
+                Ok(upstream) => return Ok(upstream),
+                Err(failure) if failure.side() == Side::Upstream || failure == Failure::Exhausted => {
+                    self.worker.metrics.add(Counter::UpstreamConnectFailures, 1);
+                    self.worker.upstreams.failed(index, &failure.message(), now);
+                    last = failure;
+                }
+                Err(failure) => return Err(failure),
+            }
+        }
+        Err(last)
+    }
+
+    async fn connect(
+        &mut self,
+        index: usize,
+        endpoints: Rc<Endpoints>,
+        began: Timestamp,
+    ) -> Result<Upstream, Failure> {
+        self.txn.exchange.connecting(began);
+        self.txn.facts.reused = false;
+        let endpoint = endpoints.0.get(index).ok_or(Failure::NameUnresolved)?;
+        let transport = if endpoint.scheme.http2 {
+            self.join(index, endpoint, began).await?
+        } else {
+            self.reach(index, endpoint, began).await?.into()
+        };
+        let now = self.worker.clock.now();
+        self.txn.exchange.connected(now);
+        let mut upstream = Upstream::new(transport, index, endpoints, now);
+        upstream.reused = self.txn.facts.reused;
+        Ok(upstream)
+    }
+
+    /// A stream of a connection that others share: one that stands, or else a new one.
+    async fn join(
+        &mut self,
+        index: usize,
+        endpoint: &Endpoint,
+        began: Timestamp,
+    ) -> Result<Transport, Failure> {
+        let links = self.worker.upstreams.links(index).ok_or(Failure::NameUnresolved)?;
+        let seat = match self.step(pin!(poll_fn(|cx| links.poll_join(cx)))).await? {
+            Joined::Seat(seat) => seat,
+            Joined::Open(opening) => {
+                let socket = self.reach(index, endpoint, began).await?;
+                let worker = Rc::clone(self.worker);
+                let greeted = self.step(pin!(origin::greet(&worker, socket))).await?;
+                let greeted = greeted.map_err(|error| {
+                    self.worker.upstreams.failed(index, &error, self.worker.clock.now());
+                    Failure::NotHttp2
+                })?;
+                let link = origin::start(self.worker, greeted, endpoint);
+                let seat = poll_fn(|cx| Poll::Ready(link.seat(cx))).await;
+                opening.done(link);
+                seat.ok_or(Failure::StreamRefused)?
+            }
+        };
+        if seat.reused {
+            self.worker.metrics.add(Counter::UpstreamReuses, 1);
+            self.txn.facts.reused = true;
+        }
+        Ok(Transport::Stream(Box::new(Outbound::new(Rc::clone(self.worker), seat))))
+    }
+
+    /// A new connection to `endpoint`, with TLS where that is asked for.
+    async fn reach(
+        &mut self,
+        index: usize,
+        endpoint: &Endpoint,
+        began: Timestamp,
+    ) -> Result<Socket, Failure> {
+        let socket = match self.begin(index, &endpoint.address).await? {
+            Begun::Connected(socket) => socket,
+            Begun::Pending(mut socket) => {
+                self.step(pin!(poll_fn(|cx| socket.poll_writable(cx)))).await?;
+                socket.connect_result().map_err(|error| self.not_connected(index, &error))?;
+                socket
+            }
+        };
+        let socket = match &endpoint.server_name {
+            Some(name) => self.secure(index, name, endpoint.scheme, socket).await?,
+            None => socket,
+        };
+        self.worker.metrics.add(Counter::UpstreamConnects, 1);
+        self.worker.upstreams.connected(index);
+        self.txn.facts.connect = Some(self.worker.clock.now().since(began));
+        Ok(socket)
+    }
+
+    /// Our TLS handshake with the endpoint `name`.
+    async fn secure(
+        &mut self,
+        index: usize,
+        name: &str,
+        scheme: Scheme,
+        socket: Socket,
+    ) -> Result<Socket, Failure> {
+        let config = self.worker.upstream_tls.of(scheme).ok_or(Failure::TlsProtocol)?;
+        let mut handshake = handshake::connect(Arc::clone(config), name, socket);
+        let greeted = self.step(handshake.as_mut()).await?;
+        greeted.map_err(|error| {
+            self.worker.upstreams.failed(index, &error, self.worker.clock.now());
+            handshake::failure(&error)
+        })
+    }
+
+    /// Waits for one step on the way to an endpoint, under the deadline of the connection and with an eye on the client.
+    async fn step<F: Future + ?Sized>(&mut self, mut step: Pin<&mut F>) -> Result<F::Output, Failure> {
+        loop {
+            self.watch_client()?;
+            let done = poll_fn(|cx| {
+                if let Poll::Ready(done) = step.as_mut().poll(cx) {
+                    return Poll::Ready(Ok(Some(done)));
+                }
+                if self.poll_client(cx) {
+                    Poll::Ready(Ok(None))
+                } else {
+                    self.poll_deadline(cx).map_ok(|()| None)
+                }
+            });
+            if let Some(done) = done.await? {
+                return Ok(done);
+            }
+        }
+    }
+
+    /// Begins a connection. When descriptors have run out, idle ones make room, once.
+    async fn begin(&self, index: usize, address: &Address) -> Result<Begun, Failure> {
+        let mut begun = connect::begin(address);
+        let exhausted = begun.as_ref().is_err_and(|error| connect::failure(error) == Failure::Exhausted);
+        if exhausted && self.worker.upstreams.evict(0) {
+            self.worker.pause(limits::EVICT_PAUSE_MS).await; // the ring closes them behind our back
+            begun = connect::begin(address);
+        }
+        begun.map_err(|error| self.not_connected(index, &error))
+    }
+
+    fn not_connected(&self, index: usize, error: &std::io::Error) -> Failure {
+        self.worker.upstreams.failed(index, error, self.worker.clock.now());
+        connect::failure(error)
+    }
+}
