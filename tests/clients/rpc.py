@@ -142,15 +142,15 @@ class Way:
         self.program = proxy.program
         self.port = int(proxy.program.expect(rb"listening on \S+:(\d+) \(TLS\)")[1]) if self.client_tls else proxy.port
 
-    def caller(self, kind, *, method=METHOD, **options):
+    def caller(self, kind, *, method=METHOD, settings=()):
         """A caller on a channel, hence a connection, of its own."""
-        settings = list(CHANNEL_OPTIONS.items())
+        options = [*CHANNEL_OPTIONS.items(), *dict(settings).items()]
         target = f"127.0.0.1:{self.port}"
         if self.client_tls:
             credentials = grpc.ssl_channel_credentials(self.certificates.ca.read_bytes())
-            channel = grpc.secure_channel(target, credentials, options=settings, **options)
+            channel = grpc.secure_channel(target, credentials, options=options)
         else:
-            channel = grpc.insecure_channel(target, options=settings, **options)
+            channel = grpc.insecure_channel(target, options=options)
         self._channels.append(channel)
         return Caller(channel, kind, method)
 
