@@ -249,3 +249,20 @@ def test_a_slow_reader_holds_the_origin_back(way):
     assert settled(lambda: len(sent), 0.3) < 16
     assert all(reply == content for reply in replies)
     assert len(sent) == 16
+
+
+def test_streams_nobody_reads_hold_no_other_up(way):
+    """Fifty calls of one channel are full and unread; a call beside them is answered all the same, and so are they."""
+    content = random.Random(6).randbytes(MIB // 4)
+
+    def stream(request, _):
+        yield from [content] * int(request)
+
+    call = way("unary_stream", stream)
+    unread = [call(b"2") for _ in range(50)]
+    for replies in unread:
+        replies.initial_metadata()  # it has begun
+    assert list(call(b"1")) == [content]
+    assert list(unread[0]) == [content] * 2
+    for replies in unread:
+        replies.cancel()
