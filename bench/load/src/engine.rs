@@ -13,6 +13,7 @@
 use std::io::{self, Write as _};
 use std::net::SocketAddrV4;
 
+use crate::histogram::Histogram;
 use crate::limits::{
     ERRORS_MAX, LINKS_MAX, MEASURE_SECONDS_MAX, OPENING_MAX, READ_BYTES_MAX, READY_SECONDS_MAX,
 };
@@ -31,6 +32,19 @@ pub enum Verdict {
 
 /// Figures by name; `None` is `null`.
 pub type Report = Vec<(&'static str, Option<f64>)>;
+
+/// The figures of every load: how many there were in `elapsed_ns`, how long each took, and what failed.
+#[must_use]
+pub fn report(latencies: &Histogram, errors: u64, elapsed_ns: u64) -> Report {
+    let count = latencies.total() as f64;
+    vec![
+        ("count", Some(count)),
+        ("per_second", Some(count * 1e9 / elapsed_ns as f64)),
+        ("p50_us", latencies.quantile_us(0.5)),
+        ("p99_us", latencies.quantile_us(0.99)),
+        ("errors", Some(errors as f64)),
+    ]
+}
 
 /// What a kind of load does with its connections.
 pub trait Load {
