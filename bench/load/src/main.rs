@@ -3,10 +3,12 @@
 //! ```text
 //! bench-load origin
 //! bench-load exchange PORT --target /bytes/100 --connections 64 --seconds 5 [--upload BYTES] [--once]
-//!            [--rate R] [--expired] [--slow TARGET | --beside TARGET]
+//!            [--rate R] [--expired] [--slow TARGET | --beside TARGET] [--close]
 //! bench-load stream   PORT --target /events/2000 --connections 2000 --seconds 5 --interval-ms 2000
 //! bench-load echo     PORT --target /echo --connections 64 --seconds 5
 //! ```
+//!
+//! `--tls CERTIFICATE` puts TLS below any load, `--resumed` makes every handshake after the first ones a resumption.
 
 mod echo;
 mod engine;
@@ -17,6 +19,7 @@ mod limits;
 mod link;
 mod origin;
 mod streams;
+mod tls;
 
 use std::collections::HashMap;
 use std::env;
@@ -91,17 +94,21 @@ fn dispatch(args: &[String]) -> Result<(), String> {
 
 fn load(kind: &str, target: SocketAddrV4, options: &Options) -> Result<(), String> {
     let (connections, seconds) = (options.count("connections")?, options.number("seconds")?);
-    let plan = engine::Plan { target, connections, seconds };
+    let tls = match options.0.get("tls") {
+        Some(certificate) => Some(tls::Connector::new(certificate, options.has("resumed"))?),
+        None => None,
+    };
+    let plan = engine::Plan { target, connections, seconds, tls };
     match kind {
-        "exchange" => engine::run(&mut exchanges(options, connections)?, &plan),
+        "exchange" => engine::run(&mut exchanges(options, connections)?, plan),
         "stream" => {
             let request = request("GET", options.target(), "Accept: text/event-stream\r\n", 0);
             let interval_ns = options.count("interval-ms")?.max(1) as u64 * 1_000_000;
-            engine::run(&mut streams::Streams::new(request, connections, interval_ns), &plan)
+            engine::run(&mut streams::Streams::new(request, connections, interval_ns), plan)
         }
         "echo" => {
             let request = request("GET", options.target(), UPGRADE, 0);
-            engine::run(&mut echo::Echoes::new(request, connections), &plan)
+            engine::run(&mut echo::Echoes::new(request, connections), plan)
         }
         _ => Err(format!("no such load: {kind}")),
     }
@@ -113,9 +120,10 @@ fn exchanges(options: &Options, connections: usize) -> Result<Exchanges, String>
         (false, true) => Pace::Rate(options.number("rate")?.max(1.0)),
         (false, false) => Pace::Loop,
     };
+    let fields = if options.has("close") { "Connection: close\r\n" } else { "" };
     let asked = match options.has("upload") {
-        true => request("POST", options.target(), "", options.count("upload")?),
-        false => request("GET", options.target(), "", 0),
+        true => request("POST", options.target(), fields, options.count("upload")?),
+        false => request("GET", options.target(), fields, 0),
     };
     let company = |name, slow| {
         options.0.get(name).map(|target| Company { request: request("GET", target, "", 0), slow })
