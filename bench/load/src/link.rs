@@ -12,7 +12,8 @@ use rustix::net::{self, AddressFamily, SendFlags, SocketFlags, SocketType, socko
 use rustix::time::{ClockId, Timespec};
 
 use crate::limits::{LINKS_MAX, QUEUE_MAX, TURN_MAX};
-use crate::tls::{Connector, Handshakes, Session};
+use crate::session::Session;
+use crate::tls::{self, Connector, Handshakes};
 
 /// `CLOCK_MONOTONIC` in nanoseconds: the same for every process of the machine, so it can travel in an event.
 #[must_use]
@@ -24,7 +25,7 @@ pub fn now_ns() -> u64 {
 /// One connection.
 struct Link {
     fd: OwnedFd,
-    tls: Option<Session>,
+    tls: Option<tls::Session>,
     out: VecDeque<Rc<[u8]>>,
     sent: usize,
     interest: EventFlags,
@@ -153,7 +154,13 @@ impl Links {
         self.insert(id, fd, None, false).map(|()| id)
     }
 
-    fn insert(&mut self, id: usize, fd: OwnedFd, tls: Option<Session>, connecting: bool) -> io::Result<()> {
+    fn insert(
+        &mut self,
+        id: usize,
+        fd: OwnedFd,
+        tls: Option<tls::Session>,
+        connecting: bool,
+    ) -> io::Result<()> {
         if id >= LINKS_MAX {
             return Err(io::Error::other("too many connections"));
         }
@@ -220,6 +227,12 @@ impl Links {
             return false;
         }
         link.connecting || link.out.len() != 1 || self.flush(id)
+    }
+
+    /// Sends what an HTTP/2 session has to say. False when the connection is lost.
+    #[must_use]
+    pub fn say(&mut self, id: usize, session: &mut Session) -> bool {
+        session.output().is_none_or(|bytes| self.send(id, bytes))
     }
 
     /// Sends what waits. False when the connection is lost.
