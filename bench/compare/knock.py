@@ -50,7 +50,7 @@ def http2(port, method):
                 return False
             mine = [(kind, flags, payload) for kind, flags, stream, payload in seen if stream == 1]
             if any(kind <= HEADERS and flags & END_STREAM for kind, flags, _ in mine):
-                return is_ok(next(payload for kind, _, payload in mine if kind == HEADERS))
+                return is_ok(next((payload for kind, _, payload in mine if kind == HEADERS), b""))
     return False
 
 
