@@ -2,6 +2,8 @@
 
 /// Bytes one read takes at most.
 pub const READ_BYTES_MAX: usize = 256 << 10;
+/// Bytes of the largest TLS record (RFC 8446 §5.2), which may have been read before but for its last one.
+pub const RECORD_BYTES_MAX: usize = (16 << 10) + 261;
 /// Bytes a head may have.
 pub const HEAD_BYTES_MAX: usize = 16 << 10;
 /// Bytes of the largest body that the origin makes.

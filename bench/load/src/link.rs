@@ -11,7 +11,7 @@ use rustix::io::Errno;
 use rustix::net::{self, AddressFamily, SendFlags, SocketFlags, SocketType, sockopt};
 use rustix::time::{ClockId, Timespec};
 
-use crate::limits::{LINKS_MAX, QUEUE_MAX, TURN_MAX};
+use crate::limits::{LINKS_MAX, QUEUE_MAX, RECORD_BYTES_MAX, TURN_MAX};
 use crate::session::Session;
 use crate::tls::{self, Connector, Handshakes};
 
@@ -272,14 +272,16 @@ impl Links {
         }
     }
 
-    /// Reads what is there: `Ok(None)` when nothing is, `Ok(Some(0))` at the end.
+    /// Reads what is there: `Ok(None)` when nothing is, `Ok(Some(0))` at the end. With TLS, `into` must be larger than
+    /// a record.
     ///
     /// # Errors
     /// When the connection is lost.
     pub fn read(&mut self, id: usize, into: &mut [u8]) -> io::Result<Option<usize>> {
         let Some(link) = self.links.get_mut(id).and_then(Option::as_mut) else { return Ok(None) };
         let Some(tls) = &mut link.tls else { return read(&link.fd, into) };
-        self.ciphertext.resize(into.len(), 0);
+        // Room for the record whose beginning came with an earlier read.
+        self.ciphertext.resize(into.len().saturating_sub(RECORD_BYTES_MAX), 0);
         let count = match read(&link.fd, &mut self.ciphertext)? {
             Some(count) if count > 0 => count,
             nothing => return Ok(nothing),

@@ -106,6 +106,9 @@ fn load(kind: &str, target: SocketAddrV4, options: &Options) -> Result<(), Strin
         Some(certificate) => Some(tls::Connector::new(certificate, options.has("resumed"))?),
         None => None,
     };
+    if tls.is_some() && options.has("slow") {
+        return Err("slow readers read less than a record: not over TLS".to_owned());
+    }
     let plan = engine::Plan { target, connections, seconds, tls };
     match kind {
         "exchange" => engine::run(&mut exchanges(options, connections)?, plan),

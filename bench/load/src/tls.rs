@@ -139,10 +139,12 @@ impl Session {
         Ok(output)
     }
 
-    /// Takes what was received and gives its plaintext, which is never longer, to `into`. Returns its length.
+    /// Takes what was received and gives its plaintext to `into`, which must have room for that much and one record.
+    /// Returns its length.
     ///
     /// # Errors
-    /// When the other side broke the protocol, or its certificate is not ours.
+    /// When the other side broke the protocol, its certificate is not ours, or there was no room: plaintext left
+    /// behind would wait for bytes that may never come.
     pub fn decrypt(
         &mut self,
         mut bytes: &[u8],
@@ -153,8 +155,11 @@ impl Session {
         while !bytes.is_empty() {
             self.connection.read_tls(&mut bytes)?;
             let state = self.connection.process_new_packets().map_err(io::Error::other)?;
-            if state.plaintext_bytes_to_read() > 0 {
-                filled += self.connection.reader().read(into.get_mut(filled..).unwrap_or_default())?;
+            let due = state.plaintext_bytes_to_read();
+            if due > 0 {
+                let room = into.get_mut(filled..filled + due).ok_or(io::ErrorKind::OutOfMemory)?;
+                self.connection.reader().read_exact(room)?;
+                filled += due;
             }
         }
         self.count(handshakes);
