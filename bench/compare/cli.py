@@ -5,10 +5,11 @@ import json
 import os
 import signal
 import sys
+import tempfile
 import time
 from pathlib import Path
 
-from . import figures, machine, origin, peers, plot, scenarios, table
+from . import certificate, figures, machine, origin, peers, plot, scenarios, table
 from .rounds import Bench, run_scenario
 
 SMOKE_PEERS = ("ringress", "nginx", "haproxy")
@@ -27,7 +28,7 @@ def parse(arguments):
     parser.add_argument("--bin", type=Path, default=origin.ROOT / "target/release/ringress", metavar="PATH",
                         help="the Ringress to measure (default target/release/ringress)")
     parser.add_argument("--streams", type=int, help="of the scenario sse (default 2000)")
-    parser.add_argument("--idle", type=int, help="connections of the scenario idle (default 4000)")
+    parser.add_argument("--idle", type=int, help="connections of the idle scenarios (default 4000)")
     parser.add_argument("--json", type=Path, metavar="FILE", help="write every raw round and all settings there")
     parser.add_argument("--out", type=Path, metavar="DIR", help="write results.json, results.md and ratios.svg there")
     parser.add_argument("--smoke", action="store_true",
@@ -62,8 +63,11 @@ def run(options):
     helper = origin.build_helper()
     document = header(chosen, cores)
     results = []
-    with origin.Origin(helper, cores.others) as source:
-        bench = Bench(chosen, helper, source.port, cores, descriptors, options.seconds, options.rounds)
+    with origin.Origin(helper, cores.others) as source, tempfile.TemporaryDirectory(prefix="ringress-bench-") as place:
+        # nginx's workers are another user when the bench is root.
+        Path(place).chmod(0o755)
+        shown = certificate.make(Path(place))
+        bench = Bench(chosen, helper, source.port, cores, descriptors, shown, options.seconds, options.rounds)
         adjust(bench, options)
         for scenario in options.chosen:
             scenario, result = run_scenario(bench, scenario)
@@ -78,7 +82,7 @@ def adjust(bench, options):
     if options.streams:
         bench.connections["sse"] = options.streams
     if options.idle:
-        bench.connections["idle"] = options.idle
+        bench.connections |= {scenario.name: options.idle for scenario in scenarios.ALL if scenarios.is_idle(scenario)}
     if options.smoke:
         bench.smoke, bench.seconds, bench.rounds = True, 0.5, 1
         bench.interval_ms = scenarios.SMOKE_INTERVAL_MS
@@ -147,14 +151,14 @@ def judge(results, smoke):
 
 
 def missing_figures(scenario, result):
-    wanted = WANTED_OF_IDLE if scenario.name == "idle" else WANTED
+    wanted = WANTED_OF_IDLE if scenarios.is_idle(scenario) else WANTED
     for one in result["rounds"]:
         absent = [name for name in wanted if one.get(name) is None or (one[name] == 0 and name != "pss_bytes")]
         if absent:
             yield f"{one['peer']}: no {', '.join(absent)}"
         if one["errors"] != 0:
             yield f"{one['peer']}: {one['errors']} errors"
-    if not figures.ratios(result["rounds"]) and len(result["medians"]) > 1 and scenario.name != "idle":
+    if not figures.ratios(result["rounds"]) and len(result["medians"]) > 1 and not scenarios.is_idle(scenario):
         yield "no ratios"
 
 

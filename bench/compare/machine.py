@@ -93,4 +93,4 @@ def first_line(*command):
 def tool_versions(root):
     """Of what is no peer but has a say in the figures."""
     commit = first_line("git", "-C", str(root), "describe", "--always", "--dirty")
-    return {"wrk": first_line("wrk", "-v"), "rustc": first_line("rustc", "--version"), "commit": commit}
+    return {"wrk": first_line("wrk", "-v"), "openssl": first_line("openssl", "version"), "rustc": first_line("rustc", "--version"), "commit": commit}

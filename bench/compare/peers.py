@@ -8,11 +8,11 @@ import shutil
 import subprocess
 import time
 import tomllib
-import urllib.request
 from dataclasses import dataclass
 from pathlib import Path
 
-from . import floor, machine
+from . import floor, knock, machine
+from .certificate import Certificate
 from .origin import ROOT, TARGET
 from .process import Child, free_port
 
@@ -31,6 +31,11 @@ class Setting:
     tunnel: bool = False
     # Bodies are large enough for the relay that is the floor to splice them.
     splices: bool = False
+    # Clients come over TLS; or speak HTTP/2 in the clear, with prior knowledge.
+    tls: bool = False
+    http2: bool = False
+    # The origin speaks HTTP/2 too. Without, it is asked in HTTP/1.1.
+    grpc: bool = False
     # Silence of the origin before its response head.
     timeout_s: int = 60
 
@@ -44,6 +49,7 @@ class Place:
     origin: int
     folder: Path
     descriptors: int
+    certificate: Certificate
 
     def fill(self, template, extra=(), **more):
         """Writes a template's text into the folder and returns its path."""
@@ -63,8 +69,24 @@ def nginx(place, options=()):
     if place.setting.tunnel:
         extra.append("proxy_set_header Upgrade $http_upgrade;")
     connection = '"upgrade"' if place.setting.tunnel else '""'
-    connections = place.descriptors - 1000
-    return ["nginx", "-c", place.fill("nginx.conf", extra, connection=connection, connections=connections)]
+    if place.setting.grpc:
+        extra.append(f"grpc_read_timeout {place.setting.timeout_s}s;")
+    values = {"connection": connection, "connections": place.descriptors - 1000, **nginx_protocols(place)}
+    return ["nginx", "-c", place.fill("nginx.conf", extra, **values)]
+
+
+def nginx_protocols(place):
+    """The listener and the way to the origin. Session tickets are on by default, and a cache of sessions beside
+    them would cost only nginx something."""
+    tls, grpc = place.setting.tls, place.setting.grpc
+    server = [f"ssl_certificate {place.certificate.chain};", f"ssl_certificate_key {place.certificate.key};",
+              "ssl_protocols TLSv1.2 TLSv1.3;"] if tls else []
+    return {
+        "speaks": " ssl" if tls else " http2" if place.setting.http2 else "",
+        "server": "\n        ".join(server),
+        "pass": "grpc_pass" if grpc else "proxy_pass",
+        "scheme": "grpc" if grpc else "http",
+    }
 
 
 def nginx_large(place):
@@ -72,6 +94,8 @@ def nginx_large(place):
     buffers = ["proxy_buffers 16 32k;", "proxy_buffer_size 32k;", "proxy_busy_buffers_size 128k;"]
     # The same for uploads; 16 KiB by default.
     buffers.append("client_body_buffer_size 128k;")
+    # Frames of HTTP/2 as large as clients take unasked; 8 KiB by default.
+    buffers.append("http2_chunk_size 16k;")
     return nginx(place, buffers)
 
 
@@ -84,7 +108,10 @@ def haproxy(place, mode="http", options=(), tuning=""):
         extra.append("option http-no-delay")
     # Two descriptors per client, and half of one for the pipes that splicing sets aside.
     connections = (place.descriptors - 1000) // 3
-    config = place.fill("haproxy.cfg", extra, mode=mode, connections=connections, tuning=tuning)
+    setting = place.setting
+    speaks = f" ssl crt {place.certificate.both} alpn http/1.1" if setting.tls else " proto h2" if setting.http2 else ""
+    protocols = {"speaks": speaks, "origin_speaks": " proto h2" if setting.grpc else ""}
+    config = place.fill("haproxy.cfg", extra, mode=mode, connections=connections, tuning=tuning, **protocols)
     return ["haproxy", "-q", "-db", "-f", config]
 
 
@@ -114,7 +141,13 @@ def pingora(place):
 
 def caddy(place):
     extra = ["flush_interval -1"] if place.setting.streams else []
-    config = place.fill("Caddyfile", extra)
+    setting = place.setting
+    config = place.fill("Caddyfile", extra, **{
+        "protocols": "h1 h2c" if setting.http2 else "h1",
+        "scheme": "https" if setting.tls else "http",
+        "site": f"tls {place.certificate.chain} {place.certificate.key}" if setting.tls else "",
+        "transport": "versions h2c 2" if setting.grpc else "",
+    })
     return [str(TOOLS / "venv/bin/caddy"), "run", "--adapter", "caddyfile", "--config", config]
 
 
@@ -128,9 +161,11 @@ def go_timeouthandler(place):
 
 
 def ringress(place, binary):
+    setting, listen = place.setting, f"127.0.0.1:{place.port}"
+    tls = {"tls-listen": listen, "cert": place.certificate.chain, "key": place.certificate.key}
     flags = {
-        "listen": f"127.0.0.1:{place.port}",
-        "upstream": f"127.0.0.1:{place.origin}",
+        **(tls if setting.tls else {"listen": listen}),
+        "upstream": ("h2c://" if setting.grpc else "") + f"127.0.0.1:{place.origin}",
         "workers": 1,
         "request-timeout": f"{place.setting.timeout_s}s",
         # The end of a round need not wait for its streams.
@@ -185,11 +220,14 @@ class Peer:
     only: tuple = None
     streams: bool = True
     speaks_http: bool = True
+    # Whether the bench has settings of it for TLS and for HTTP/2.
+    speaks_more: bool = False
     # Whether it runs without being asked for by name.
     by_default: bool = True
 
 
-BODIES = ("64k", "1m", "upload-1m", "slow-readers", "mixed")
+SPLICED = ("64k", "1m", "upload-1m", "slow-readers", "mixed")
+BODIES = (*SPLICED, "tls-1m", "h2-1m")
 
 
 def all_peers(binary):
@@ -204,17 +242,19 @@ def all_peers(binary):
             lambda place: ringress(place, binary),
             lambda: None if os.access(binary, os.X_OK) else absent,
             first_line(str(binary), "--version"),
+            speaks_more=True,
         ),
-        Peer("nginx", nginx, *ngx),
-        Peer("haproxy", haproxy, *hap),
+        Peer("nginx", nginx, *ngx, speaks_more=True),
+        Peer("haproxy", haproxy, *hap, speaks_more=True),
         # Splicing costs a pipe and pays off with large bodies alone, so it is a peer of its own, there.
-        Peer("haproxy-splice", haproxy_splice, *hap, only=BODIES),
+        Peer("haproxy-splice", haproxy_splice, *hap, only=SPLICED),
         # Large buffers cost memory and pay off with large bodies alone.
-        Peer("nginx-large", nginx_large, *ngx, only=BODIES),
-        Peer("haproxy-large", haproxy_large, *hap, only=BODIES),
+        Peer("nginx-large", nginx_large, *ngx, only=BODIES, speaks_more=True),
+        Peer("haproxy-large", haproxy_large, *hap, only=BODIES, speaks_more=True),
         # The floor: what moving the bytes costs without HTTP.
         Peer("haproxy-tcp", haproxy_tcp, *hap, speaks_http=False),
-        Peer("caddy", caddy, needs_caddy, first_line(str(TOOLS / "venv/bin/caddy"), "version")),
+        Peer("caddy", caddy, needs_caddy, first_line(str(TOOLS / "venv/bin/caddy"), "version"),
+             speaks_more=True),
         Peer("go-bare", go_bare, *go),
         Peer("go-timeouthandler", go_timeouthandler, *go, streams=False),
         Peer("pingora", pingora, needs_pingora, pingora_version),
@@ -236,13 +276,13 @@ def environment():
 class Running:
     """A peer that has just been started and has answered one request."""
 
-    def __init__(self, peer, setting, origin_port, cores, folder, descriptors):
-        self.log_path = folder / "log"
+    def __init__(self, peer, setting, bench, folder):
+        self.log_path, self.setting, self.certificate = folder / "log", setting, bench.certificate
         for _ in range(START_TRIES_MAX):
-            place = Place(setting, free_port(), origin_port, folder, descriptors)
+            place = Place(setting, free_port(), bench.origin, folder, bench.descriptors, bench.certificate)
             self.port, self.command = place.port, peer.command(place)
             with open(self.log_path, "w", encoding="utf-8") as log:
-                self.child = Child(self.command, cores, env=environment(), log=log)
+                self.child = Child(self.command, bench.cores.proxy, env=environment(), log=log)
             if self.answers():
                 return
             self.child.stop()
@@ -251,13 +291,10 @@ class Running:
 
     def answers(self):
         deadline = time.monotonic() + START_SECONDS_MAX
-        opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
         while time.monotonic() < deadline and self.child.process.poll() is None:
-            try:
-                with opener.open(f"http://127.0.0.1:{self.port}/bytes/100", timeout=1) as response:
-                    return len(response.read()) == 100
-            except OSError:
-                time.sleep(0.01)
+            if knock.answers(self.port, self.setting, self.certificate):
+                return True
+            time.sleep(0.01)
         return False
 
     def __enter__(self):

@@ -4,6 +4,7 @@ Nobody writes a figure there by hand: it would outlive the results that it came 
 
 import argparse
 import json
+import math
 import re
 import shlex
 import sys
@@ -134,9 +135,9 @@ def rows_of(measured):
     """A row for every figure with a target; where there is none, for the one that decides."""
     result = measured.result
     held = figures.verdicts(measured.scenario, result["medians"], result["ratios"])
-    values = {name: value for name, _, _, value, _ in held}
+    values = {(name, kind): value for name, _, kind, value, _ in held}
     # A figure that is missing meets nothing.
-    rows = [Row(measured, name, bound, kind, name in values and values[name] <= bound)
+    rows = [Row(measured, name, bound, kind, values.get((name, kind), math.inf) <= bound)
             for name, bound, kind in measured.scenario.targets]
     return rows or [Row(measured, measured.scenario.primary)]
 

@@ -29,6 +29,7 @@ class Bench:
     origin: int
     cores: object
     descriptors: int
+    certificate: object
     seconds: float
     rounds: int
     smoke: bool = False
@@ -89,7 +90,7 @@ def adapted(bench, scenario):
     connections = bench.connections.get(scenario.name, scenario.connections)
     if bench.smoke:
         connections = scenario.smoke_connections
-    fill = {"{interval}": str(bench.interval_ms)}
+    fill = {"{interval}": str(bench.interval_ms), "{certificate}": str(bench.certificate.chain)}
     options = tuple(fill.get(option, option) for option in scenario.options)
     target = scenario.target.replace("{interval}", str(bench.interval_ms))
     return dataclasses.replace(scenario, connections=connections, options=options, target=target)
@@ -121,9 +122,8 @@ def one_round(bench, scenario, name, number, options, result):
 
 def measured(bench, scenario, name, options, folder):
     others = bench.cores.others
-    with Running(bench.peers[name], scenario.setting, bench.origin, bench.cores.proxy, folder,
-                 bench.descriptors) as running:
-        touch(bench, running.port)
+    with Running(bench.peers[name], scenario.setting, bench, folder) as running:
+        touch(bench, scenario, running.port)
         samples = Samples(running.child.pid)
         if scenario.warm:
             warm_up(bench, scenario, running.port)
@@ -139,13 +139,16 @@ def measured(bench, scenario, name, options, folder):
 def warm_up(bench, scenario, port):
     """Lets the proxy fill its pools before anything counts."""
     seconds = 0.1 if bench.smoke else WARM_SECONDS
-    warm = dataclasses.replace(scenario, load="exchange", fields=())
+    warm = dataclasses.replace(scenario, load="exchange", fields=()) if scenario.load == "wrk" else scenario
     load.helper(bench.helper, port, warm, scenario.connections, seconds, bench.cores.others, lambda _: None)
 
 
-def touch(bench, port):
+def touch(bench, scenario, port):
     """Brings the proxy's code into memory, so that its pages do not count as memory of connections."""
-    small = dataclasses.replace(scenarios.named(["small-64"])[0], load="exchange")
+    setting = scenario.setting
+    name = "grpc-bidi" if setting.grpc else "h2-small" if setting.http2 else "tls-small" if setting.tls else "small-64"
+    small = adapted(bench, scenarios.named([name])[0])
+    small = dataclasses.replace(small, load="exchange") if small.load == "wrk" else small
     load.helper(bench.helper, port, small, TOUCH_CONNECTIONS, TOUCH_SECONDS, bench.cores.others, lambda _: None)
 
 

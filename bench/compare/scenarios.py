@@ -31,7 +31,7 @@ class Scenario:
     targets: tuple = ()
     # Whether a peer that relays TCP alone has a part.
     tcp: bool = True
-    # Whether the load is made of requests that wrk would make, which warm the proxy up first.
+    # Whether the same load warms the proxy up first.
     warm: bool = False
     smoke_connections: int = 16
 
@@ -43,6 +43,9 @@ def cpu_target(bound):
 CLOSE = ("Connection: close",)
 LARGE_TARGET = "/bytes/1048576"
 STREAMS = Setting(streams=True)
+TLS = Setting(tls=True)
+TLS_OPTIONS = ("--tls", "{certificate}")
+HTTP2 = Setting(http2=True)
 STREAM_TARGETS = (("cpu_us", 0.75, "ratio"), ("p99_us", 1.0, "ratio"), ("pss_bytes", 2560, "number"))
 
 ALL = (
@@ -75,9 +78,37 @@ ALL = (
              targets=(("p99_us", 1.0, "ratio"),)),
     Scenario("timeout-storm", "the origin never answers, every request expires after 1 s", "exchange", "/hang",
              500, options=("--expired",), setting=Setting(timeout_s=1), tcp=False),
+    Scenario("tls-small", "TLS, 100 B, keep-alive, 64 connections", "exchange", "/bytes/100", 64,
+             options=TLS_OPTIONS, setting=TLS, targets=cpu_target(0.70), warm=True),
+    Scenario("tls-1m", "TLS, 1 MiB, keep-alive, 64 connections", "exchange", "/bytes/1048576", 64,
+             options=TLS_OPTIONS, setting=TLS, targets=cpu_target(0.90), warm=True),
+    Scenario("tls-full", "TLS, a new connection with a full handshake for each 100 B, 64 at once", "exchange",
+             "/bytes/100", 64, unit="handshake", options=(*TLS_OPTIONS, "--close"), setting=TLS,
+             targets=cpu_target(1.0), warm=True),
+    Scenario("tls-resumed", "TLS, a new connection with a resumed session for each 100 B, 64 at once", "exchange",
+             "/bytes/100", 64, unit="handshake", options=(*TLS_OPTIONS, "--close", "--resumed"), setting=TLS,
+             targets=cpu_target(1.0), warm=True),
+    Scenario("tls-idle", "TLS, connections that did one request and then nothing", "exchange", "/bytes/100", 4000,
+             options=(*TLS_OPTIONS, "--once"), setting=TLS, primary="pss_bytes",
+             targets=(("pss_bytes", 1.0, "ratio"), ("pss_bytes", 10240, "number")), smoke_connections=100),
+    Scenario("h2-small", "HTTP/2, 100 B, 16 connections of 16 streams", "multiplex", "/bytes/100", 16,
+             options=("--body-bytes", 100, "--streams", 16), setting=HTTP2, targets=cpu_target(0.90), warm=True),
+    Scenario("h2-1m", "HTTP/2, 1 MiB, 16 connections of 4 streams", "multiplex", "/bytes/1048576", 16,
+             options=("--body-bytes", 1 << 20, "--streams", 4), setting=HTTP2, targets=cpu_target(1.0), warm=True),
+    Scenario("grpc-bidi", "gRPC, messages of 64 B echoed on 16 connections of 16 calls", "calls", "/bench.Echo/Call",
+             16, unit="message", options=("--streams", 16), setting=Setting(streams=True, http2=True, grpc=True),
+             targets=cpu_target(1.0), warm=True),
+    Scenario("h2-idle", "HTTP/2, connections that did one request and then nothing", "multiplex", "/bytes/100", 4000,
+             options=("--body-bytes", 100, "--streams", 1, "--once"), setting=HTTP2, primary="pss_bytes",
+             targets=(("pss_bytes", 1.0, "ratio"),), smoke_connections=100),
     Scenario("rate-70", "100 B at 70 % of the weaker peer's maximum, 64 connections", "exchange", "/bytes/100",
              64, primary="p99_us", targets=(("p99_us", 1.0, "ratio"),)),
 )
+
+
+def is_idle(scenario):
+    """Its connections do nothing while they are measured: memory is all there is to see."""
+    return "--once" in scenario.options
 
 
 def named(names):
@@ -94,6 +125,8 @@ def why_not(scenario, peer):
         return "its difference shows with large bodies alone"
     if not peer.speaks_http and not scenario.tcp:
         return "it relays TCP and has no answer to give"
+    if not peer.speaks_more and (scenario.setting.tls or scenario.setting.http2):
+        return "the bench has no settings of it for TLS and HTTP/2"
     if not peer.streams and scenario.setting.streams:
         return "it buffers whole responses: no stream gets through"
     return None

@@ -79,6 +79,11 @@ class Table(unittest.TestCase):
         self.assertEqual([f"| {name} |" in text for name in ("CPU/event", "p99 delay", "PSS/stream")], [True] * 3)
         self.assertIn("Targets met: 1 of 3.", text)
 
+    def test_two_targets_of_one_figure_are_held_apart(self):
+        text = self.section(results=document(tls_idle=result_of("tls-idle", ringress=12288.0, nginx=24576.0)))
+        self.assertIn("| PSS/connection | 12.0 KiB | 24.0 KiB | – | 0.50 | ≤ 1.00 | yes |", text)
+        self.assertIn("| PSS/connection | 12.0 KiB | 24.0 KiB | – | 0.50 | ≤ 10.0 KiB | **no** |", text)
+
     def test_failures_are_said_and_meet_nothing(self):
         result = result_of("small-64", nginx=10.0) | {"failed": {"ringress": ["round 1: no", "round 2: no"]}}
         text = self.section(results=document(small_64=result))

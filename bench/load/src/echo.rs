@@ -2,7 +2,7 @@
 
 use std::rc::Rc;
 
-use crate::engine::{Load, Report, Verdict};
+use crate::engine::{Load, Report, Verdict, report};
 use crate::head::{HeadBuffer, Pushed};
 use crate::histogram::Histogram;
 use crate::link::Links;
@@ -119,13 +119,6 @@ impl Load for Echoes {
     }
 
     fn report(&self, elapsed_ns: u64) -> Report {
-        let count = self.latencies.total() as f64;
-        vec![
-            ("count", Some(count)),
-            ("per_second", Some(count * 1e9 / elapsed_ns as f64)),
-            ("p50_us", self.latencies.quantile_us(0.5)),
-            ("p99_us", self.latencies.quantile_us(0.99)),
-            ("errors", Some(self.errors as f64)),
-        ]
+        report(&self.latencies, self.errors, elapsed_ns)
     }
 }

@@ -13,10 +13,12 @@
 use std::io::{self, Write as _};
 use std::net::SocketAddrV4;
 
+use crate::histogram::Histogram;
 use crate::limits::{
     ERRORS_MAX, LINKS_MAX, MEASURE_SECONDS_MAX, OPENING_MAX, READ_BYTES_MAX, READY_SECONDS_MAX,
 };
 use crate::link::{Links, Ready, now_ns};
+use crate::tls::{Connector, Handshakes};
 
 /// What becomes of a connection after it was read.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -31,6 +33,19 @@ pub enum Verdict {
 
 /// Figures by name; `None` is `null`.
 pub type Report = Vec<(&'static str, Option<f64>)>;
+
+/// The figures of every load: how many there were in `elapsed_ns`, how long each took, and what failed.
+#[must_use]
+pub fn report(latencies: &Histogram, errors: u64, elapsed_ns: u64) -> Report {
+    let count = latencies.total() as f64;
+    vec![
+        ("count", Some(count)),
+        ("per_second", Some(count * 1e9 / elapsed_ns as f64)),
+        ("p50_us", latencies.quantile_us(0.5)),
+        ("p99_us", latencies.quantile_us(0.99)),
+        ("errors", Some(errors as f64)),
+    ]
+}
 
 /// What a kind of load does with its connections.
 pub trait Load {
@@ -68,6 +83,8 @@ pub struct Plan {
     pub connections: usize,
     /// How long to measure.
     pub seconds: f64,
+    /// Over TLS.
+    pub tls: Option<Connector>,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -80,7 +97,7 @@ enum Phase {
 
 struct Engine<'a> {
     load: &'a mut dyn Load,
-    plan: &'a Plan,
+    plan: Plan,
     links: Links,
     phase: Phase,
     until: u64,
@@ -92,12 +109,15 @@ struct Engine<'a> {
 ///
 /// # Errors
 /// When the connections do not come up in time, or too many fail.
-pub fn run(load: &mut dyn Load, plan: &Plan) -> Result<(), String> {
+pub fn run(load: &mut dyn Load, mut plan: Plan) -> Result<(), String> {
     if plan.connections > LINKS_MAX || !(0.0..=MEASURE_SECONDS_MAX).contains(&plan.seconds) {
         return Err("too many connections or seconds".to_owned());
     }
-    let links = Links::new().map_err(|error| error.to_string())?;
+    let mut links = Links::new().map_err(|error| error.to_string())?;
     links.watch(rustix::stdio::stdin(), 0).map_err(|_| "stdin must be a pipe or a terminal")?;
+    if let Some(connector) = plan.tls.take() {
+        links.encrypt(connector);
+    }
     let until = now_ns() + READY_SECONDS_MAX * 1_000_000_000;
     let scratch = vec![0; READ_BYTES_MAX];
     Engine { load, plan, links, phase: Phase::Connecting, until, opened: 0, scratch }.run()
@@ -179,6 +199,7 @@ impl Engine<'_> {
         if count > 0 && self.phase == Phase::Waiting {
             let start = now_ns();
             self.load.start(start);
+            self.links.handshakes = Handshakes::default();
             self.phase = Phase::Measuring { start };
             self.until = start + (self.plan.seconds * 1e9) as u64;
         }
@@ -201,7 +222,12 @@ impl Engine<'_> {
                 self.load.stop();
                 self.phase = Phase::Holding;
                 self.until = u64::MAX;
-                print("measured", &self.load.report(now - start))
+                match self.links.handshakes {
+                    Handshakes { wrong: 0, .. } => print("measured", &self.load.report(now - start)),
+                    Handshakes { right, wrong } => {
+                        Err(format!("{wrong} of {} handshakes were of the wrong kind", right + wrong))
+                    }
+                }
             }
             Phase::Connecting | Phase::Waiting | Phase::Measuring { .. }
                 if self.load.errors() > ERRORS_MAX =>

@@ -4,7 +4,7 @@
 use std::collections::VecDeque;
 use std::rc::Rc;
 
-use crate::engine::{Load, Report, Verdict};
+use crate::engine::{Load, Report, Verdict, report};
 use crate::head::{Head, HeadBuffer, Pushed};
 use crate::histogram::Histogram;
 use crate::limits::{OVERDUE_MAX, SLOW_BUFFER_BYTES, SLOW_BYTES, SLOW_TICK_NS};
@@ -275,14 +275,7 @@ impl Load for Exchanges {
     }
 
     fn report(&self, elapsed_ns: u64) -> Report {
-        let count = self.latencies.total() as f64;
-        vec![
-            ("count", Some(count)),
-            ("per_second", Some(count * 1e9 / elapsed_ns as f64)),
-            ("p50_us", self.latencies.quantile_us(0.5)),
-            ("p99_us", self.latencies.quantile_us(0.99)),
-            ("errors", Some((self.errors + self.overdue.len() as u64) as f64)),
-        ]
+        report(&self.latencies, self.errors + self.overdue.len() as u64, elapsed_ns)
     }
 }
 

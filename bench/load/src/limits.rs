@@ -2,6 +2,8 @@
 
 /// Bytes one read takes at most.
 pub const READ_BYTES_MAX: usize = 256 << 10;
+/// Bytes of the largest TLS record (RFC 8446 §5.2), which may have been read before but for its last one.
+pub const RECORD_BYTES_MAX: usize = (16 << 10) + 261;
 /// Bytes a head may have.
 pub const HEAD_BYTES_MAX: usize = 16 << 10;
 /// Bytes of the largest body that the origin makes.
@@ -18,6 +20,14 @@ pub const BACKLOG: i32 = 4096;
 pub const TURN_MAX: usize = 256;
 /// Writes that may wait on one connection; more are a bug of ours or a receiver that stopped.
 pub const QUEUE_MAX: usize = 64;
+/// Bytes of a frame's payload: what RFC 9113 §4.2 lets both sides send unasked.
+pub const FRAME_BYTES_MAX: usize = 16 << 10;
+/// What an HTTP/2 stream may receive ahead, as Chromium has it: a body of 1 MiB never waits for the client.
+pub const STREAM_WINDOW: u32 = 6 << 20;
+/// The same for a whole connection.
+pub const CONNECTION_WINDOW: u32 = 15 << 20;
+/// Requests under way on one HTTP/2 connection; every peer allows 100.
+pub const STREAMS_MAX: usize = 100;
 /// Seconds until every connection must have done its first exchange.
 pub const READY_SECONDS_MAX: u64 = 60;
 /// Failures after which a measurement is given up.

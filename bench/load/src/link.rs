@@ -11,7 +11,9 @@ use rustix::io::Errno;
 use rustix::net::{self, AddressFamily, SendFlags, SocketFlags, SocketType, sockopt};
 use rustix::time::{ClockId, Timespec};
 
-use crate::limits::{LINKS_MAX, QUEUE_MAX, TURN_MAX};
+use crate::limits::{LINKS_MAX, QUEUE_MAX, RECORD_BYTES_MAX, TURN_MAX};
+use crate::session::Session;
+use crate::tls::{self, Connector, Handshakes};
 
 /// `CLOCK_MONOTONIC` in nanoseconds: the same for every process of the machine, so it can travel in an event.
 #[must_use]
@@ -23,6 +25,7 @@ pub fn now_ns() -> u64 {
 /// One connection.
 struct Link {
     fd: OwnedFd,
+    tls: Option<tls::Session>,
     out: VecDeque<Rc<[u8]>>,
     sent: usize,
     interest: EventFlags,
@@ -52,6 +55,11 @@ pub struct Links {
     generation: u32,
     /// Connections whose establishment is not known yet.
     pub opening: usize,
+    tls: Option<Connector>,
+    /// What was read before it is decrypted.
+    ciphertext: Vec<u8>,
+    /// Of TLS, since they were last set to zero.
+    pub handshakes: Handshakes,
 }
 
 impl Links {
@@ -61,7 +69,21 @@ impl Links {
     /// When the kernel has no epoll instance to give.
     pub fn new() -> io::Result<Self> {
         let epoll = epoll::create(CreateFlags::CLOEXEC)?;
-        Ok(Self { epoll, links: Vec::new(), events: Vec::with_capacity(TURN_MAX), generation: 0, opening: 0 })
+        Ok(Self {
+            epoll,
+            links: Vec::new(),
+            events: Vec::with_capacity(TURN_MAX),
+            generation: 0,
+            opening: 0,
+            tls: None,
+            ciphertext: Vec::new(),
+            handshakes: Handshakes::default(),
+        })
+    }
+
+    /// Encrypts every connection opened from now on.
+    pub fn encrypt(&mut self, connector: Connector) {
+        self.tls = Some(connector);
     }
 
     /// Watches a descriptor that is no connection, under a token above all connections.
@@ -119,7 +141,8 @@ impl Links {
             Ok(()) | Err(Errno::INPROGRESS) => {}
             Err(error) => return Err(error.into()),
         }
-        self.insert(id, fd, true)
+        let tls = self.tls.as_ref().map(Connector::session).transpose()?;
+        self.insert(id, fd, tls, true)
     }
 
     /// Takes over an accepted connection and numbers it.
@@ -128,10 +151,16 @@ impl Links {
     /// When there are too many, or epoll refuses it.
     pub fn adopt(&mut self, fd: OwnedFd) -> io::Result<usize> {
         let id = self.links.iter().position(Option::is_none).unwrap_or(self.links.len());
-        self.insert(id, fd, false).map(|()| id)
+        self.insert(id, fd, None, false).map(|()| id)
     }
 
-    fn insert(&mut self, id: usize, fd: OwnedFd, connecting: bool) -> io::Result<()> {
+    fn insert(
+        &mut self,
+        id: usize,
+        fd: OwnedFd,
+        tls: Option<tls::Session>,
+        connecting: bool,
+    ) -> io::Result<()> {
         if id >= LINKS_MAX {
             return Err(io::Error::other("too many connections"));
         }
@@ -145,7 +174,7 @@ impl Links {
         }
         self.opening += usize::from(connecting);
         let (out, sent, paused, closing) = (VecDeque::new(), 0, false, false);
-        let link = Link { fd, out, sent, interest, generation, paused, connecting, closing };
+        let link = Link { fd, tls, out, sent, interest, generation, paused, connecting, closing };
         if let Some(slot) = self.links.get_mut(id) {
             *slot = Some(link);
         }
@@ -194,11 +223,16 @@ impl Links {
     #[must_use]
     pub fn send(&mut self, id: usize, bytes: Rc<[u8]>) -> bool {
         let Some(link) = self.link_mut(id) else { return false };
-        if link.out.len() >= QUEUE_MAX {
+        if link.out.len() >= QUEUE_MAX || !link.queue(bytes) {
             return false;
         }
-        link.out.push_back(bytes);
-        link.connecting || link.out.len() > 1 || self.flush(id)
+        link.connecting || link.out.len() != 1 || self.flush(id)
+    }
+
+    /// Sends what an HTTP/2 session has to say. False when the connection is lost.
+    #[must_use]
+    pub fn say(&mut self, id: usize, session: &mut Session) -> bool {
+        session.output().is_none_or(|bytes| self.send(id, bytes))
     }
 
     /// Sends what waits. False when the connection is lost.
@@ -238,21 +272,59 @@ impl Links {
         }
     }
 
-    /// Reads what is there: `Ok(None)` when nothing is, `Ok(Some(0))` at the end.
+    /// Reads what is there: `Ok(None)` when nothing is, `Ok(Some(0))` at the end. With TLS, `into` must be larger than
+    /// a record.
     ///
     /// # Errors
     /// When the connection is lost.
-    pub fn read(&self, id: usize, into: &mut [u8]) -> io::Result<Option<usize>> {
-        let Some(link) = self.link(id) else { return Ok(None) };
-        match rustix::io::read(&link.fd, into) {
-            Ok(count) => Ok(Some(count)),
-            Err(Errno::AGAIN | Errno::INTR) => Ok(None),
-            Err(error) => Err(error.into()),
+    pub fn read(&mut self, id: usize, into: &mut [u8]) -> io::Result<Option<usize>> {
+        let Some(link) = self.links.get_mut(id).and_then(Option::as_mut) else { return Ok(None) };
+        let Some(tls) = &mut link.tls else { return read(&link.fd, into) };
+        // Room for the record whose beginning came with an earlier read.
+        self.ciphertext.resize(into.len().saturating_sub(RECORD_BYTES_MAX), 0);
+        let count = match read(&link.fd, &mut self.ciphertext)? {
+            Some(count) if count > 0 => count,
+            nothing => return Ok(nothing),
+        };
+        let received = self.ciphertext.get(..count).unwrap_or_default();
+        let plain = tls.decrypt(received, into, &mut self.handshakes)?;
+        if !link.queue_output() || !self.flush(id) {
+            return Err(io::ErrorKind::ConnectionReset.into());
         }
+        Ok((plain > 0).then_some(plain))
+    }
+}
+
+fn read(fd: &OwnedFd, into: &mut [u8]) -> io::Result<Option<usize>> {
+    match rustix::io::read(fd, into) {
+        Ok(count) => Ok(Some(count)),
+        Err(Errno::AGAIN | Errno::INTR) => Ok(None),
+        Err(error) => Err(error.into()),
     }
 }
 
 impl Link {
+    /// Puts bytes at the end of what waits, encrypted if need be. False when they cannot be.
+    fn queue(&mut self, bytes: Rc<[u8]>) -> bool {
+        match &mut self.tls {
+            Some(tls) => tls.encrypt(&bytes).is_ok() && self.queue_output(),
+            None => {
+                self.out.push_back(bytes);
+                true
+            }
+        }
+    }
+
+    /// The same for what TLS itself has to say.
+    fn queue_output(&mut self) -> bool {
+        let Some(tls) = &mut self.tls else { return true };
+        let Ok(output) = tls.output() else { return false };
+        if !output.is_empty() {
+            self.out.push_back(output.into());
+        }
+        true
+    }
+
     fn write(&mut self) -> bool {
         while let Some(front) = self.out.front() {
             match net::send(&self.fd, front.get(self.sent..).unwrap_or_default(), SendFlags::NOSIGNAL) {

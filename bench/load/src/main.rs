@@ -3,20 +3,31 @@
 //! ```text
 //! bench-load origin
 //! bench-load exchange PORT --target /bytes/100 --connections 64 --seconds 5 [--upload BYTES] [--once]
-//!            [--rate R] [--expired] [--slow TARGET | --beside TARGET]
+//!            [--rate R] [--expired] [--slow TARGET | --beside TARGET] [--close]
 //! bench-load stream   PORT --target /events/2000 --connections 2000 --seconds 5 --interval-ms 2000
 //! bench-load echo     PORT --target /echo --connections 64 --seconds 5
+//! bench-load multiplex PORT --target /bytes/100 --body-bytes 100 --connections 16 --streams 16 --seconds 5 [--once]
+//! bench-load calls    PORT --target /bench.Echo/Call --connections 16 --streams 16 --seconds 5
 //! ```
+//!
+//! `multiplex` and `calls` speak HTTP/2 in the clear, with prior knowledge.
+//!
+//! `--tls CERTIFICATE` puts TLS below any load, `--resumed` makes every handshake after the first ones a resumption.
 
+mod calls;
 mod echo;
 mod engine;
 mod exchange;
+mod frames;
 mod head;
 mod histogram;
 mod limits;
 mod link;
+mod multiplex;
 mod origin;
+mod session;
 mod streams;
+mod tls;
 
 use std::collections::HashMap;
 use std::env;
@@ -91,20 +102,53 @@ fn dispatch(args: &[String]) -> Result<(), String> {
 
 fn load(kind: &str, target: SocketAddrV4, options: &Options) -> Result<(), String> {
     let (connections, seconds) = (options.count("connections")?, options.number("seconds")?);
-    let plan = engine::Plan { target, connections, seconds };
+    let tls = match options.0.get("tls") {
+        Some(certificate) => Some(tls::Connector::new(certificate, options.has("resumed"))?),
+        None => None,
+    };
+    if tls.is_some() && options.has("slow") {
+        return Err("slow readers read less than a record: not over TLS".to_owned());
+    }
+    let plan = engine::Plan { target, connections, seconds, tls };
     match kind {
-        "exchange" => engine::run(&mut exchanges(options, connections)?, &plan),
+        "exchange" => engine::run(&mut exchanges(options, connections)?, plan),
         "stream" => {
             let request = request("GET", options.target(), "Accept: text/event-stream\r\n", 0);
             let interval_ns = options.count("interval-ms")?.max(1) as u64 * 1_000_000;
-            engine::run(&mut streams::Streams::new(request, connections, interval_ns), &plan)
+            engine::run(&mut streams::Streams::new(request, connections, interval_ns), plan)
+        }
+        "multiplex" => {
+            let requests = multiplex::Plan {
+                target: short(options.target())?,
+                body_bytes: options.count("body-bytes")? as u64,
+                streams: streams(options)?,
+                once: options.has("once"),
+            };
+            if requests.body_bytes > u64::from(limits::STREAM_WINDOW) {
+                return Err("a body must fit a stream's window".to_owned());
+            }
+            engine::run(&mut multiplex::Multiplexed::new(requests, connections), plan)
+        }
+        "calls" => {
+            let target = short(options.target())?;
+            engine::run(&mut calls::Calls::new(&target, streams(options)?, connections), plan)
         }
         "echo" => {
             let request = request("GET", options.target(), UPGRADE, 0);
-            engine::run(&mut echo::Echoes::new(request, connections), &plan)
+            engine::run(&mut echo::Echoes::new(request, connections), plan)
         }
         _ => Err(format!("no such load: {kind}")),
     }
+}
+
+/// How many streams each connection of HTTP/2 has.
+fn streams(options: &Options) -> Result<usize, String> {
+    options.count("streams").map(|count| count.clamp(1, limits::STREAMS_MAX))
+}
+
+/// A target whose length fits a byte of HPACK.
+fn short(target: &str) -> Result<String, String> {
+    if target.len() > 100 { Err("the target is too long".to_owned()) } else { Ok(target.to_owned()) }
 }
 
 fn exchanges(options: &Options, connections: usize) -> Result<Exchanges, String> {
@@ -113,9 +157,10 @@ fn exchanges(options: &Options, connections: usize) -> Result<Exchanges, String>
         (false, true) => Pace::Rate(options.number("rate")?.max(1.0)),
         (false, false) => Pace::Loop,
     };
+    let fields = if options.has("close") { "Connection: close\r\n" } else { "" };
     let asked = match options.has("upload") {
-        true => request("POST", options.target(), "", options.count("upload")?),
-        false => request("GET", options.target(), "", 0),
+        true => request("POST", options.target(), fields, options.count("upload")?),
+        false => request("GET", options.target(), fields, 0),
     };
     let company = |name, slow| {
         options.0.get(name).map(|target| Company { request: request("GET", target, "", 0), slow })

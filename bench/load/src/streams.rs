@@ -3,7 +3,7 @@
 
 use std::rc::Rc;
 
-use crate::engine::{Load, Report, Verdict};
+use crate::engine::{Load, Report, Verdict, report};
 use crate::head::{HeadBuffer, Pushed};
 use crate::histogram::Histogram;
 use crate::link::Links;
@@ -91,14 +91,7 @@ impl Load for Streams {
     fn report(&self, elapsed_ns: u64) -> Report {
         let due = (elapsed_ns / self.interval_ns).saturating_sub(1);
         let starved = self.streams.iter().filter(|stream| stream.events < due).count();
-        let count = self.delays.total() as f64;
-        vec![
-            ("count", Some(count)),
-            ("per_second", Some(count * 1e9 / elapsed_ns as f64)),
-            ("p50_us", self.delays.quantile_us(0.5)),
-            ("p99_us", self.delays.quantile_us(0.99)),
-            ("errors", Some((self.errors + starved as u64) as f64)),
-        ]
+        report(&self.delays, self.errors + starved as u64, elapsed_ns)
     }
 }
 

@@ -7,7 +7,10 @@
 //! | `/events/MS` | an event stream: the head and one event at once, then one event every MS milliseconds |
 //! | `/hang` | nothing, ever |
 //! | `/echo` | 101, then every short WebSocket message back |
+//!
+//! A connection that begins with the preface of HTTP/2 has every call echoed, whatever its target.
 
+pub mod calls;
 pub mod events;
 
 use std::collections::HashMap;
@@ -24,6 +27,7 @@ use crate::limits::{
     BACKLOG, BODIES_MAX, BODY_BYTES_MAX, HEAD_BYTES_MAX, LINKS_MAX, READ_BYTES_MAX, TURN_MAX,
 };
 use crate::link::{Links, Ready, now_ns};
+use crate::session::Session;
 
 /// The answer to the key of RFC 6455 §1.3, the only key our clients send: saves a SHA-1.
 const SWITCHING: &[u8] = b"HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\
@@ -49,6 +53,7 @@ enum Mode {
     },
     Hang,
     Echo(Vec<u8>),
+    Calls(Box<Session>),
 }
 
 struct Client {
@@ -162,6 +167,9 @@ impl Origin {
                         return false;
                     }
                 }
+                Mode::Calls(session) => {
+                    return calls::received(session, bytes).is_ok() && self.links.say(id, session);
+                }
                 Mode::Stream { .. } | Mode::Hang => return true,
                 Mode::Echo(partial) => {
                     partial.extend_from_slice(bytes);
@@ -190,6 +198,7 @@ impl Origin {
             (Some("echo"), _) => {
                 self.become_mode(id, Mode::Echo(Vec::new())) && self.links.send(id, SWITCHING.into())
             }
+            (Some("*"), _) => self.become_mode(id, Mode::Calls(Box::new(Session::server()))),
             _ => self.reply(id, NOT_FOUND.into(), head.close),
         }
     }
