@@ -13,7 +13,7 @@ use std::task::{Context, Poll, Waker};
 
 use bytes::{Buf, Bytes};
 use h2::server::SendResponse;
-use h2::{RecvStream, SendStream};
+use h2::{Reason, RecvStream, SendStream};
 use http::HeaderMap;
 
 use crate::h1::head::{Parsed, parse_response};
@@ -21,7 +21,7 @@ use crate::h1::{BodyDecoder, Framing, Method, ResponseHead};
 use crate::limits;
 use crate::proxy::forward::Source;
 use crate::translate::request::Body;
-use crate::translate::{fields, response};
+use crate::translate::{Malformed, fields, response};
 
 use super::super::transport::Stream;
 use super::super::worker::Worker;
@@ -204,12 +204,25 @@ impl Inbound {
                 self.text = self.worker.pool.take_small();
                 self.text.extend_from_slice(b"0\r\n");
                 if let Some(trailers) = self.trailers.take() {
-                    fields::write_trailers(&trailers, &mut self.text).map_err(io::Error::other)?;
+                    fields::write_trailers(&trailers, &mut self.text).map_err(|error| self.refuse(error))?;
                 }
                 self.text.extend_from_slice(b"\r\n");
                 Ok(None)
             }
         }
+    }
+
+    /// What came behind the head is malformed (RFC 9113 §8.1.1).
+    fn refuse(&mut self, error: Malformed) -> io::Error {
+        self.reading = Reading::Gone;
+        match &mut self.writing {
+            Writing::Heads(respond) => respond.send_reset(Reason::PROTOCOL_ERROR),
+            Writing::Body(send, _) | Writing::Tunnel(send) | Writing::Over(Some(send)) => {
+                send.send_reset(Reason::PROTOCOL_ERROR);
+            }
+            Writing::Over(None) => {}
+        }
+        io::Error::other(error)
     }
 
     fn read_text(&mut self, out: &mut [u8]) -> usize {
