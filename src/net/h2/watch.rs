@@ -7,6 +7,7 @@ const HEADERS: u8 = 1;
 const SETTINGS: u8 = 4;
 const CONTINUATION: u8 = 9;
 const END_HEADERS: u8 = 4;
+const ACK: u8 = 1;
 /// Bytes of the client's preface before its first frame (RFC 9113 §3.4).
 const PREFACE_BYTES: usize = 24;
 
@@ -23,6 +24,8 @@ pub struct Watch {
     in_head: bool,
     /// SETTINGS have come.
     greeted: bool,
+    /// Something else has come before SETTINGS.
+    rude: bool,
     /// How often nothing was owed.
     rests: u64,
 }
@@ -36,6 +39,7 @@ impl Default for Watch {
             due: 0,
             in_head: false,
             greeted: false,
+            rude: false,
             rests: 0,
         }
     }
@@ -71,10 +75,19 @@ impl Watch {
     fn begin(&mut self) {
         let [a, b, c, kind, flags, ..] = self.header;
         self.due = usize::from(a) << 16 | usize::from(b) << 8 | usize::from(c);
-        self.greeted |= kind == SETTINGS;
+        let greets = kind == SETTINGS && flags & ACK == 0;
+        self.rude |= !self.greeted && !greets;
+        self.greeted |= greets;
         if kind == HEADERS || kind == CONTINUATION {
             self.in_head = flags & END_HEADERS == 0;
         }
+    }
+
+    /// The client began with something other than SETTINGS (RFC 9113 §3.4). `h2` does not mind; whoever reads on would
+    /// serve it.
+    #[must_use]
+    pub const fn is_rude(&self) -> bool {
+        self.rude
     }
 
     /// The client owes the rest of something other than a body. The number is another one when it is something else
@@ -114,7 +127,7 @@ mod tests {
             (frame(HEADERS, 0, 5), true, true),
             (frame(CONTINUATION, 0, 3), true, true),
             (frame(CONTINUATION, END_HEADERS, 3), true, false),
-            (frame(SETTINGS, 1, 0), true, false),
+            (frame(SETTINGS, ACK, 0), true, false),
         ] {
             for (at, byte) in frame.iter().enumerate() {
                 watch.saw(&[*byte]);
@@ -126,5 +139,22 @@ mod tests {
         let mut whole = Watch::default();
         whole.saw(&[[b'P'; PREFACE_BYTES].to_vec(), frame(SETTINGS, 0, 6), frame(HEADERS, 0, 2)].concat());
         assert!(whole.is_owing());
+    }
+
+    /// Goal: nothing but SETTINGS may come first. Method: one frame of each kind behind the preface, then more.
+    #[test]
+    fn settings_come_first() {
+        for (first, rude) in [
+            (frame(SETTINGS, 0, 0), false),
+            (frame(SETTINGS, ACK, 0), true),
+            (frame(HEADERS, END_HEADERS, 3), true),
+            (frame(DATA, 0, 0), true),
+        ] {
+            let mut watch = Watch::default();
+            watch.saw(&[[b'P'; PREFACE_BYTES].to_vec(), first.clone()].concat());
+            assert_eq!(watch.is_rude(), rude, "{first:?}");
+            watch.saw(&[frame(SETTINGS, 0, 0), frame(HEADERS, END_HEADERS, 2)].concat());
+            assert_eq!(watch.is_rude(), rude, "{first:?}");
+        }
     }
 }
