@@ -12,6 +12,9 @@ use h2::Reason;
 use h2::ext::Protocol;
 use http::{HeaderMap, HeaderValue, Method, Request};
 
+use crate::harness::frames::flag::{END_HEADERS, END_STREAM};
+use crate::harness::frames::kind::{CONTINUATION, GOAWAY, HEADERS, PING, RST_STREAM, SETTINGS};
+use crate::harness::frames::{frame, literal};
 use crate::harness::*;
 use crate::workers::resident_kib;
 
@@ -623,24 +626,6 @@ fn a_preface_behind_tls_needs_alpn() {
     assert_eq!(client.response().head.status(), 505);
 }
 
-/// A raw frame.
-fn frame(kind: u8, flags: u8, stream: u32, payload: &[u8]) -> Vec<u8> {
-    let length = u32::try_from(payload.len()).unwrap().to_be_bytes();
-    let mut frame = vec![length[1], length[2], length[3], kind, flags];
-    frame.extend_from_slice(&stream.to_be_bytes());
-    frame.extend_from_slice(payload);
-    frame
-}
-
-const HEADERS: u8 = 1;
-const RST_STREAM: u8 = 3;
-const SETTINGS: u8 = 4;
-const PING: u8 = 6;
-const GOAWAY: u8 = 7;
-const CONTINUATION: u8 = 9;
-const END_STREAM: u8 = 1;
-const END_HEADERS: u8 = 4;
-
 /// `GET / HTTP/2` to `a`, in HPACK's static table.
 const GET_BLOCK: &[u8] = &[0x82, 0x86, 0x84, 0x41, 0x01, b'a'];
 
@@ -652,12 +637,6 @@ fn raw(proxy: &Proxy) -> TcpStream {
     tcp.write_all(b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n").unwrap();
     tcp.write_all(&frame(SETTINGS, 0, 0, &[])).unwrap();
     tcp
-}
-
-/// A field as HPACK's literal without indexing.
-fn literal(name: &str, value: &str) -> Vec<u8> {
-    let length = |text: &str| u8::try_from(text.len()).unwrap();
-    [&[0, length(name)], name.as_bytes(), &[length(value)], value.as_bytes()].concat()
 }
 
 /// The first frame of one of these kinds; its kind and its last four bytes of fixed payload (the error code).
