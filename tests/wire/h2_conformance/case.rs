@@ -123,7 +123,7 @@ impl Case {
     }
 
     /// Ends as malformed requests do (§8.1.1).
-    pub fn is_malformed(self, stream: u32) -> Case {
+    pub fn ends_malformed(self, stream: u32) -> Case {
         self.ends_or_resets(stream, code::PROTOCOL_ERROR)
     }
 
@@ -143,12 +143,12 @@ impl Case {
     }
 
     /// Nothing happens.
-    pub fn is_ignored(self) -> Case {
+    pub fn changes_nothing(self) -> Case {
         self.outcome(Outcome::Ignores)
     }
 
     /// SETTINGS are acknowledged.
-    pub fn is_acknowledged(self) -> Case {
+    pub fn gets_acknowledged(self) -> Case {
         self.outcome(Outcome::Acknowledges)
     }
 
@@ -208,7 +208,7 @@ impl Outcome {
         let of = |kind: u8| seen.iter().filter(move |frame| frame.kind == kind);
         match self {
             Outcome::Dies(codes) => {
-                of(kind::GOAWAY).last().is_some_and(|frame| codes.contains(&frame.code()))
+                of(kind::GOAWAY).next_back().is_some_and(|frame| codes.contains(&frame.code()))
             }
             Outcome::Closes => true,
             Outcome::Resets(stream, codes) => {

@@ -72,7 +72,7 @@ pub fn malformed_heads() -> Vec<Case> {
 }
 
 fn malformed(name: &'static str, block: Vec<u8>) -> Case {
-    case(name).send(head(1, WHOLE, block)).is_malformed(1)
+    case(name).send(head(1, WHOLE, block)).ends_malformed(1)
 }
 
 /// What the rules of HTTP refuse, whatever it travels in.
@@ -221,16 +221,16 @@ pub fn malformed_bodies() -> Vec<Case> {
             .resets(1, PROTOCOL_ERROR),
         open("§8.2.1 an upper-case name in trailers")
             .send(head(1, WHOLE, literal("X-Sum", "4")))
-            .is_malformed(1),
-        open("§8.2.1 LF in a trailer").send(head(1, WHOLE, literal("x-sum", "4\r\nx: y"))).is_malformed(1),
+            .ends_malformed(1),
+        open("§8.2.1 LF in a trailer").send(head(1, WHOLE, literal("x-sum", "4\r\nx: y"))).ends_malformed(1),
         open("§8.2.1 a trailer that begins with a space")
             .send(head(1, WHOLE, literal("x-sum", " 4")))
             .resets(1, PROTOCOL_ERROR),
         open("§8.2.2 a connection-specific trailer")
             .send(head(1, WHOLE, literal("transfer-encoding", "chunked")))
-            .is_malformed(1),
+            .ends_malformed(1),
         open("§8.2.2 connection as a trailer")
             .send(head(1, WHOLE, literal("connection", "close")))
-            .is_malformed(1),
+            .ends_malformed(1),
     ]
 }

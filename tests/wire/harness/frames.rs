@@ -229,7 +229,7 @@ impl Frames {
 
     /// The frames up to the first that `wanted` accepts, which is the last of them; all, if the connection ends before.
     #[track_caller]
-    pub fn until(&mut self, wanted: impl Fn(&Frame) -> bool) -> Vec<Frame> {
+    pub fn until(&mut self, mut wanted: impl FnMut(&Frame) -> bool) -> Vec<Frame> {
         let mut frames = Vec::new();
         while let Some(frame) = self.next() {
             let found = wanted(&frame);
