@@ -96,7 +96,10 @@ impl AsyncWrite for Io {
         loop {
             match self.socket.try_write(bufs)? {
                 0 if bufs.iter().any(|buf| !buf.is_empty()) => ready!(self.socket.poll_writable(cx)),
-                n => return Poll::Ready(Ok(n)),
+                n => {
+                    self.watch.borrow_mut().wrote(n);
+                    return Poll::Ready(Ok(n));
+                }
             }
         }
     }
