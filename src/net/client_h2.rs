@@ -43,8 +43,8 @@ use super::tls::greeting::Greeting;
 use super::transport::Transport;
 use super::worker::Worker;
 
-/// What every connection is held to. Floods of resets, settings, pings, CONTINUATION and empty frames are bounded by
-/// `h2` itself within these.
+/// What every connection is held to. `h2` bounds streams that are reset before they run, resets that it is made to send,
+/// CONTINUATION and unread answers within these; what else a client can flood with has its price in [`Watch`].
 fn builder(worker: &Worker) -> Builder {
     let message = &worker.shared.config.message;
     let mut builder = Builder::new();
@@ -77,7 +77,8 @@ pub async fn serve(worker: Rc<Worker>, io: Io, address: SocketAddr, admission: A
     let at = began.after(worker.shared.config.timeouts.header);
     if let Some(Ok(mut connection)) = worker.within(at, Phase::Header, handshake.as_mut()).await {
         let timer = worker.timers.timer();
-        let mut life = Life { timer, watch, owed: Some((0, began)), idle_since: None, parting: None };
+        let owed = Some((0, began));
+        let mut life = Life { timer, watch, owed, idle_since: None, parting: None, flooded: false };
         poll_fn(|cx| life.poll(&worker, &peer, &mut connection, cx)).await;
     }
     drop(admission);
@@ -92,6 +93,8 @@ struct Life {
     idle_since: Option<Timestamp>,
     /// GOAWAY was sent: until when the client may take its leave once nothing runs.
     parting: Option<Timestamp>,
+    /// The client was told that it floods.
+    flooded: bool,
 }
 
 impl Life {
@@ -106,10 +109,19 @@ impl Life {
             match connection.poll_accept(cx) {
                 Poll::Ready(Some(Ok((request, respond)))) => open(worker, peer, request, respond),
                 Poll::Ready(Some(Err(error))) => {
+                    if error.is_library() && error.reason() == Some(Reason::ENHANCE_YOUR_CALM) {
+                        record_flood(worker, peer);
+                    }
                     tracing::debug!(%error, "a client's HTTP/2 connection failed");
                     return Poll::Ready(());
                 }
                 Poll::Ready(None) => return Poll::Ready(()),
+                Poll::Pending if self.flooded => return Poll::Ready(()), // nor does it read what it was told
+                Poll::Pending if self.watch.borrow_mut().is_flooded(worker.clock.now()) => {
+                    self.flooded = true;
+                    record_flood(worker, peer);
+                    connection.abrupt_shutdown(Reason::ENHANCE_YOUR_CALM);
+                }
                 Poll::Pending => match self.look(worker, connection, cx) {
                     Look::Wait => return Poll::Pending,
                     Look::Again => {}
@@ -163,6 +175,12 @@ impl Life {
         self.timer.arm(owed.min(parting), cx);
         Look::Wait
     }
+}
+
+/// Counts a client that is cut because it floods.
+fn record_flood(worker: &Worker, peer: &Peer) {
+    worker.metrics.add(Counter::ClientFloods, 1);
+    tracing::debug!(client = %peer.address, "a client was cut for a flood of HTTP/2 frames");
 }
 
 enum Look {

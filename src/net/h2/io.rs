@@ -1,7 +1,7 @@
 //! A socket as the `h2` crate wants it: tokio's traits, over readiness from the ring.
 
 use std::cell::RefCell;
-use std::io::{self, IoSlice};
+use std::io::{self, ErrorKind, IoSlice};
 use std::pin::Pin;
 use std::rc::Rc;
 use std::task::{Context, Poll, ready};
@@ -46,6 +46,11 @@ impl Io {
         Rc::clone(&self.watch)
     }
 
+    /// Whether what has come may be looked at by anyone.
+    fn verdict(&self) -> io::Result<()> {
+        if self.watch.borrow().is_rude() { Err(ErrorKind::InvalidData.into()) } else { Ok(()) }
+    }
+
     /// What the TLS handshake said of the client.
     #[must_use]
     pub fn greeting(&self) -> Option<&Rc<Greeting>> {
@@ -66,7 +71,7 @@ impl AsyncRead for Io {
                 this.watch.borrow_mut().saw(&[byte]);
                 buf.put_slice(&[byte]);
             });
-            return Poll::Ready(Ok(()));
+            return Poll::Ready(this.verdict());
         }
         if this.spent >= limits::TURN_BYTES_MAX {
             this.spent = 0;
@@ -79,7 +84,7 @@ impl AsyncRead for Io {
                 this.watch.borrow_mut().saw(room.get(..n).unwrap_or_default());
                 this.spent += n;
                 buf.advance(n);
-                return Poll::Ready(Ok(()));
+                return Poll::Ready(this.verdict());
             }
         }
     }
@@ -98,7 +103,10 @@ impl AsyncWrite for Io {
         loop {
             match self.socket.try_write(bufs)? {
                 0 if bufs.iter().any(|buf| !buf.is_empty()) => ready!(self.socket.poll_writable(cx)),
-                n => return Poll::Ready(Ok(n)),
+                n => {
+                    self.watch.borrow_mut().wrote(n);
+                    return Poll::Ready(Ok(n));
+                }
             }
         }
     }

@@ -14,7 +14,7 @@ use h2::{Reason, RecvStream};
 use http::HeaderMap;
 
 use crate::limits;
-use crate::translate::{Body, fields};
+use crate::translate::{Body, Malformed, fields};
 
 use super::super::worker::Worker;
 use super::broken;
@@ -171,7 +171,10 @@ impl Receiving {
                     self.stage = Stage::Quiet;
                     return Ok(Some(0));
                 }
-                Stage::Ending if self.data.is_empty() => self.end()?,
+                Stage::Ending if self.data.is_empty() => self.end().map_err(|malformed| {
+                    self.stage = Stage::Gone;
+                    io::Error::other(malformed)
+                })?,
                 Stage::Open | Stage::Ending | Stage::Quiet => match self.hand_over(room) {
                     0 => break,
                     n => filled += n,
@@ -228,14 +231,14 @@ impl Receiving {
     }
 
     /// The peer has ended the message: what of it the engine must read.
-    fn end(&mut self) -> io::Result<()> {
+    fn end(&mut self) -> Result<(), Malformed> {
         self.stage = Stage::Quiet;
         if self.framing == Body::Chunked {
             let trailers = self.trailers.take();
             let text = self.text();
             text.extend_from_slice(b"0\r\n");
             if let Some(trailers) = trailers {
-                fields::write_trailers(&trailers, text).map_err(io::Error::other)?;
+                fields::write_trailers(&trailers, text)?;
             }
             text.extend_from_slice(b"\r\n");
         }
