@@ -4,6 +4,7 @@
 
 use std::io::ErrorKind::ConnectionReset;
 use std::io::{Read, Write};
+use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::process::{Command, Stdio};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
@@ -53,11 +54,12 @@ fn besiege_within<T>(growth_kib: u64, proxy: &Proxy, attack: impl FnOnce() -> T)
             }
             (times, peak)
         });
-        let result = attack();
+        let result = catch_unwind(AssertUnwindSafe(attack)); // the neighbour must not wait for ever
         over.store(true, Ordering::SeqCst);
         let (times, peak) = neighbour.join().unwrap();
         (result, times, peak)
     });
+    let result = result.unwrap_or_else(|panic| resume_unwind(panic));
     let (grown, spent) = (peak.saturating_sub(memory), proxy.cpu_ticks() - ticks);
     times.sort();
     // The slowest may have met another process on its core.
