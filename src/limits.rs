@@ -204,6 +204,8 @@ pub const H2_PROGRESS_BYTES_MIN: usize = 16 * 1024;
 pub const H2_OWN_RESETS_MAX: usize = 32;
 /// Streams that a client has opened and reset before they were looked at; beyond that it floods (CVE-2023-44487).
 pub const H2_PENDING_RESETS_MAX: usize = 20;
+/// Bytes of frames that are gathered for one send.
+pub const H2_GATHER_BYTES: usize = 64 * 1024;
 /// Bytes that the proxy itself may add to a head, on top of what a peer may send.
 pub const OWN_HEAD_BYTES: usize = 8 * 1024;
 /// Streams at once on one HTTP/2 connection to an origin, if the origin allows as many; then another connection is made.
