@@ -204,6 +204,8 @@ pub const H2_PROGRESS_BYTES_MIN: usize = 16 * 1024;
 pub const H2_OWN_RESETS_MAX: usize = 32;
 /// Streams that a client has opened and reset before they were looked at; beyond that it floods (CVE-2023-44487).
 pub const H2_PENDING_RESETS_MAX: usize = 20;
+/// Bytes of frames that are gathered for one send.
+pub const H2_GATHER_BYTES: usize = 64 * 1024;
 /// Bytes that the proxy itself may add to a head, on top of what a peer may send.
 pub const OWN_HEAD_BYTES: usize = 8 * 1024;
 /// Streams at once on one HTTP/2 connection to an origin, if the origin allows as many; then another connection is made.
@@ -215,6 +217,16 @@ pub const H2_ORIGIN_STREAM_WINDOW_BYTES: u32 = 128 * 1024;
 pub const H2_ORIGIN_WINDOW_BYTES: u32 = H2_ORIGIN_STREAM_WINDOW_BYTES * H2_ORIGIN_STREAMS_MAX as u32;
 /// How long an origin has to answer a PING at most, in milliseconds.
 pub const H2_PONG_MS: u64 = 20_000;
+/// What a client of HTTP/2 may spend on frames that move nothing before it counts as a flood. WINDOW_UPDATE costs 1, PING,
+/// SETTINGS, PRIORITY and the like 2, and RST_STREAM [`H2_RESET_COST`], so this is 1 024 resets in a row.
+pub const H2_IDLE_COST_MAX: u64 = 8 * 1024;
+/// What is forgiven of that in each second: 32 resets, 128 pings.
+pub const H2_IDLE_COST_PER_S: u64 = 256;
+/// Bytes sent to a client for which it is forgiven 1: a client that takes its responses may open its window, and lose
+/// interest, as often as it likes. Fewer than 9 would let the answers to PING pay for it.
+pub const H2_BYTES_PER_COST: u64 = 16;
+/// Cost of RST_STREAM: an exchange was begun in vain, and a connection to the origin with it.
+pub const H2_RESET_COST: u64 = 8;
 /// Bytes of framing around one chunk: 16 digits and two line ends.
 pub const CHUNK_FRAME_BYTES_MAX: usize = 20;
 

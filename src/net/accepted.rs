@@ -23,14 +23,8 @@ pub async fn serve_tls(worker: Rc<Worker>, socket: Socket, peer: SocketAddr, adm
     let accepted = worker.clock.now();
     let Some(socket) = handshake::greet(&worker, socket, accepted).await else { return };
     if socket.tls().is_some_and(|tls| tls.speaks_h2()) {
-        return Box::pin(client_h2::serve(
-            worker,
-            Io::new(socket, Vec::new()),
-            peer,
-            admission,
-            Service::Tls,
-        ))
-        .await;
+        let io = Io::of_client(Rc::clone(&worker), socket, Vec::new());
+        return Box::pin(client_h2::serve(worker, io, peer, admission, Service::Tls)).await;
     }
     serve(worker, socket, peer, admission, Service::Tls).await;
 }
@@ -48,7 +42,7 @@ pub async fn serve(
     if client_h1::serve(&worker, &mut client).await == Ended::Http2
         && let Transport::Socket(socket) = client.transport
     {
-        let io = Io::new(socket, client.inbox.bytes().to_vec());
+        let io = Io::of_client(Rc::clone(&worker), socket, client.inbox.bytes().to_vec());
         Box::pin(client_h2::serve(worker, io, peer, admission, service)).await;
     }
 }

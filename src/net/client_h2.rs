@@ -6,7 +6,6 @@
 //! This task drives the connection's frames. A stream's deadlines are its exchange's; what is left for the connection
 //! is idleness, the drain, and the bounds that `h2` enforces (see [`builder`]).
 
-use std::cell::RefCell;
 use std::future::poll_fn;
 use std::net::SocketAddr;
 use std::pin::pin;
@@ -34,8 +33,7 @@ use super::client::Client;
 use super::client_h1;
 use super::facts::{Facts, Line};
 use super::h2::inbound::Inbound;
-use super::h2::io::Io;
-use super::h2::watch::Watch;
+use super::h2::io::{Io, Tap};
 use super::record;
 use super::shared::{Admission, Lifecycle, Service};
 use super::timer::Timer;
@@ -43,8 +41,8 @@ use super::tls::greeting::Greeting;
 use super::transport::Transport;
 use super::worker::Worker;
 
-/// What every connection is held to. Floods of resets, settings, pings, CONTINUATION and empty frames are bounded by
-/// `h2` itself within these.
+/// What every connection is held to. `h2` bounds streams that are reset before they run, resets that it is made to send,
+/// CONTINUATION and unread answers within these; what else a client can flood with has its price in [`super::h2::watch`].
 fn builder(worker: &Worker) -> Builder {
     let message = &worker.shared.config.message;
     let mut builder = Builder::new();
@@ -70,15 +68,24 @@ struct Peer {
 /// Serves one connection to its end; `service` is that of its listener.
 pub async fn serve(worker: Rc<Worker>, io: Io, address: SocketAddr, admission: Admission, service: Service) {
     let redirects = service == Service::Redirect;
-    let peer = Peer { address, greeting: io.greeting().cloned(), redirects };
-    let watch = io.watch();
+    let tap = io.tap();
+    let peer = Peer { address, greeting: tap.greeting(), redirects };
     let began = worker.clock.now();
     let mut handshake = pin!(builder(&worker).handshake(io));
     let at = began.after(worker.shared.config.timeouts.header);
     if let Some(Ok(mut connection)) = worker.within(at, Phase::Header, handshake.as_mut()).await {
         let timer = worker.timers.timer();
-        let mut life = Life { timer, watch, owed: Some((0, began)), idle_since: None, parting: None };
-        poll_fn(|cx| life.poll(&worker, &peer, &mut connection, cx)).await;
+        let owed = Some((0, began));
+        tap.cork();
+        let mut life = Life { timer, tap, owed, idle_since: None, parting: None, flooded: false };
+        poll_fn(|cx| {
+            let over = life.poll(&worker, &peer, &mut connection, cx);
+            match life.tap.poll_flush(cx) {
+                Poll::Ready(Err(_)) => Poll::Ready(()),
+                Poll::Ready(Ok(())) | Poll::Pending => over,
+            }
+        })
+        .await;
     }
     drop(admission);
 }
@@ -86,12 +93,14 @@ pub async fn serve(worker: Rc<Worker>, io: Io, address: SocketAddr, admission: A
 /// Where a connection stands.
 struct Life {
     timer: Timer,
-    watch: Rc<RefCell<Watch>>,
+    tap: Tap,
     /// What the client owes the rest of (a head, its SETTINGS), and since when.
     owed: Option<(u64, Timestamp)>,
     idle_since: Option<Timestamp>,
     /// GOAWAY was sent: until when the client may take its leave once nothing runs.
     parting: Option<Timestamp>,
+    /// The client was told that it floods.
+    flooded: bool,
 }
 
 impl Life {
@@ -106,10 +115,19 @@ impl Life {
             match connection.poll_accept(cx) {
                 Poll::Ready(Some(Ok((request, respond)))) => open(worker, peer, request, respond),
                 Poll::Ready(Some(Err(error))) => {
+                    if error.is_library() && error.reason() == Some(Reason::ENHANCE_YOUR_CALM) {
+                        record_flood(worker, peer);
+                    }
                     tracing::debug!(%error, "a client's HTTP/2 connection failed");
                     return Poll::Ready(());
                 }
                 Poll::Ready(None) => return Poll::Ready(()),
+                Poll::Pending if self.flooded => return Poll::Ready(()), // nor does it read what it was told
+                Poll::Pending if self.tap.watch().is_flooded(worker.clock.now()) => {
+                    self.flooded = true;
+                    record_flood(worker, peer);
+                    connection.abrupt_shutdown(Reason::ENHANCE_YOUR_CALM);
+                }
                 Poll::Pending => match self.look(worker, connection, cx) {
                     Look::Wait => return Poll::Pending,
                     Look::Again => {}
@@ -134,7 +152,7 @@ impl Life {
             return Look::Close; // what still runs is cut, and recorded, by its own exchange
         }
         let before = self.owed;
-        self.owed = self.watch.borrow().owed().map(|which| match before {
+        self.owed = self.tap.watch().owed().map(|which| match before {
             Some((same, since)) if same == which => (which, since),
             _ => (which, now),
         });
@@ -163,6 +181,12 @@ impl Life {
         self.timer.arm(owed.min(parting), cx);
         Look::Wait
     }
+}
+
+/// Counts a client that is cut because it floods.
+fn record_flood(worker: &Worker, peer: &Peer) {
+    worker.metrics.add(Counter::ClientFloods, 1);
+    tracing::debug!(client = %peer.address, "a client was cut for a flood of HTTP/2 frames");
 }
 
 enum Look {

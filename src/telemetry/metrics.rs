@@ -71,6 +71,8 @@ pub enum Counter {
     TimeoutsDrain,
     /// Clients that went away before their response ended.
     ClientAborts,
+    /// Client connections of HTTP/2 that were cut for a flood.
+    ClientFloods,
     /// Exchanges that became tunnels.
     Tunnels,
     /// Panics caught; each cost one connection.
@@ -121,6 +123,7 @@ impl Counter {
         Counter::TimeoutsKeepAlive,
         Counter::TimeoutsDrain,
         Counter::ClientAborts,
+        Counter::ClientFloods,
         Counter::Tunnels,
         Counter::ConnectionPanics,
         Counter::AcceptPauses,
@@ -193,6 +196,7 @@ impl Counter {
             Counter::TimeoutsKeepAlive => "timeouts_keepalive",
             Counter::TimeoutsDrain => "timeouts_drain",
             Counter::ClientAborts => "client_aborts",
+            Counter::ClientFloods => "client_floods",
             Counter::Tunnels => "tunnels",
             Counter::ConnectionPanics => "connection_panics",
             Counter::AcceptPauses => "accept_pauses",

@@ -12,8 +12,10 @@ use h2::Reason;
 use h2::ext::Protocol;
 use http::{HeaderMap, HeaderValue, Method, Request};
 
+use crate::harness::frames::flag::{END_HEADERS, END_STREAM};
+use crate::harness::frames::kind::{GOAWAY, HEADERS, PING, RST_STREAM, SETTINGS};
+use crate::harness::frames::{frame, literal};
 use crate::harness::*;
-use crate::workers::resident_kib;
 
 /// Head, body and forwarding fields are what they would be in HTTP/1.1; the log says what was spoken.
 #[test]
@@ -448,7 +450,7 @@ fn the_preface_may_come_in_pieces() {
         tcp.write_all(&PREFACE[..split]).unwrap();
         std::thread::sleep(Duration::from_millis(15)); // the pieces are the script
         tcp.write_all(&PREFACE[split..]).unwrap();
-        tcp.write_all(&frame(SETTINGS, 0, 0, &[])).unwrap();
+        tcp.write_all(&frame(SETTINGS, 0, 0, [])).unwrap();
         let mut head = [0; 9];
         tcp.read_exact(&mut head).unwrap();
         assert_eq!(head[3], SETTINGS, "split after {split}: {:?}", String::from_utf8_lossy(&head));
@@ -463,13 +465,13 @@ fn heads_that_drip_in_are_cut() {
     let whole = frame(HEADERS, END_STREAM | END_HEADERS, 1, GET_BLOCK);
     for (what, first, drips) in [
         ("no SETTINGS", Vec::new(), false),
-        ("half a frame header", frame(SETTINGS, 0, 0, &[])[..4].to_vec(), false),
+        ("half a frame header", frame(SETTINGS, 0, 0, [])[..4].to_vec(), false),
         (
             "HEADERS without an end",
-            [frame(SETTINGS, 0, 0, &[]), frame(HEADERS, 0, 1, GET_BLOCK)].concat(),
+            [frame(SETTINGS, 0, 0, []), frame(HEADERS, 0, 1, GET_BLOCK)].concat(),
             false,
         ),
-        ("HEADERS byte by byte", frame(SETTINGS, 0, 0, &[]), true),
+        ("HEADERS byte by byte", frame(SETTINGS, 0, 0, []), true),
     ] {
         let mut tcp = TcpStream::connect(proxy.addr()).unwrap();
         tcp.set_read_timeout(Some(PATIENCE)).unwrap();
@@ -516,7 +518,7 @@ fn a_peer_cannot_write_the_log() {
     let proxy = Proxy::of(&origin);
     let mut tcp = raw(&proxy);
     for _ in 0..2_000 {
-        tcp.write_all(&frame(PING, 1, 0, &[0; 8])).unwrap();
+        tcp.write_all(&frame(PING, 1, 0, [0; 8])).unwrap();
     }
     assert_eq!(Http2::connect(proxy.addr()).exchange(get2("/")).body, b"fine");
     assert!(!proxy.stderr().contains("PING"), "{}", proxy.stderr());
@@ -634,24 +636,6 @@ fn a_preface_behind_tls_needs_alpn() {
     assert_eq!(client.response().head.status(), 505);
 }
 
-/// A raw frame.
-fn frame(kind: u8, flags: u8, stream: u32, payload: &[u8]) -> Vec<u8> {
-    let length = u32::try_from(payload.len()).unwrap().to_be_bytes();
-    let mut frame = vec![length[1], length[2], length[3], kind, flags];
-    frame.extend_from_slice(&stream.to_be_bytes());
-    frame.extend_from_slice(payload);
-    frame
-}
-
-const HEADERS: u8 = 1;
-const RST_STREAM: u8 = 3;
-const SETTINGS: u8 = 4;
-const PING: u8 = 6;
-const GOAWAY: u8 = 7;
-const CONTINUATION: u8 = 9;
-const END_STREAM: u8 = 1;
-const END_HEADERS: u8 = 4;
-
 /// `GET / HTTP/2` to `a`, in HPACK's static table.
 const GET_BLOCK: &[u8] = &[0x82, 0x86, 0x84, 0x41, 0x01, b'a'];
 
@@ -661,14 +645,8 @@ fn raw(proxy: &Proxy) -> TcpStream {
     tcp.set_read_timeout(Some(PATIENCE)).unwrap();
     tcp.set_write_timeout(Some(PATIENCE)).unwrap();
     tcp.write_all(b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n").unwrap();
-    tcp.write_all(&frame(SETTINGS, 0, 0, &[])).unwrap();
+    tcp.write_all(&frame(SETTINGS, 0, 0, [])).unwrap();
     tcp
-}
-
-/// A field as HPACK's literal without indexing.
-fn literal(name: &str, value: &str) -> Vec<u8> {
-    let length = |text: &str| u8::try_from(text.len()).unwrap();
-    [&[0, length(name)], name.as_bytes(), &[length(value)], value.as_bytes()].concat()
 }
 
 /// The first frame of one of these kinds; its kind and its last four bytes of fixed payload (the error code).
@@ -714,56 +692,5 @@ fn connection_fields_reach_no_origin() {
         assert_eq!(code, 1, "PROTOCOL_ERROR, by frame {kind}: {}", String::from_utf8_lossy(&field));
     }
     assert!(origin.heads().is_empty());
-    proxy.assert_healthy();
-}
-
-/// Floods end their own connection; memory stays bounded, and the neighbour is served all along.
-#[test]
-fn floods_end_their_own_connection() {
-    let origin = Origin::serve(|_| ok("fine"));
-    let mut proxy = Proxy::of(&origin);
-    let mut neighbour = Http2::connect(proxy.addr());
-    let rapid_reset = |i: u32| {
-        let stream = 2 * i + 1;
-        let mut both = frame(HEADERS, END_STREAM | END_HEADERS, stream, GET_BLOCK);
-        both.extend(frame(RST_STREAM, 0, stream, &8u32.to_be_bytes()));
-        both
-    };
-    let continuation = |i: u32| match i {
-        0 => frame(HEADERS, END_STREAM, 1, GET_BLOCK),
-        _ => frame(CONTINUATION, 0, 1, &[0, 1, b'x', 1, b'y'].repeat(200)),
-    };
-    let ping = |_| frame(PING, 0, 0, &[0; 8]);
-    let settings = |_| frame(SETTINGS, 0, 0, &[0, 3, 0, 0, 0, 9]);
-    type Flood<'a> = (&'a str, &'a dyn Fn(u32) -> Vec<u8>, bool);
-    let floods: [Flood<'_>; 4] = [
-        ("rapid reset", &rapid_reset, true),
-        ("CONTINUATION", &continuation, true),
-        ("PING", &ping, false),
-        ("SETTINGS", &settings, false),
-    ];
-    for (what, flood, must_end) in floods {
-        let before = resident_kib(&proxy);
-        let mut tcp = raw(&proxy);
-        let mut ended = false;
-        for i in 0..20_000 {
-            // Never reading: answers pile up in the kernel, and must not pile up in the proxy.
-            if tcp.write_all(&flood(i)).is_err() {
-                ended = true;
-                break;
-            }
-            if i % 5_000 == 0 {
-                assert_eq!(neighbour.exchange(get2("/")).body, b"fine", "{what}");
-            }
-        }
-        if must_end && !ended {
-            let mut rest = Vec::new();
-            ended = tcp.read_to_end(&mut rest).is_ok() || rest.is_empty();
-        }
-        assert!(ended || !must_end, "{what}: the flood was endured");
-        let grown = resident_kib(&proxy).saturating_sub(before);
-        assert!(grown < 8 * 1024, "{what}: {grown} KiB");
-        assert_eq!(neighbour.exchange(get2("/")).body, b"fine", "{what}");
-    }
     proxy.assert_healthy();
 }

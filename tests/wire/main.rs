@@ -7,6 +7,8 @@ mod errors;
 mod exchange;
 mod faults;
 mod framing;
+mod h2_attacks;
+mod h2_conformance;
 mod harness;
 mod http2;
 mod http2_origin;

@@ -18,7 +18,7 @@ use h2::{Reason, RecvStream};
 use crate::h1::head::{Parsed, parse_response};
 use crate::h1::{BodyDecoder, Framing, Method, ResponseHead};
 use crate::proxy::forward::Source;
-use crate::translate::{Body, own_heads, response};
+use crate::translate::{Body, Malformed, own_heads, response};
 
 use super::super::transport::Stream;
 use super::super::worker::Worker;
@@ -133,7 +133,11 @@ impl Stream for Inbound {
 
     fn try_read(&mut self, buf: &mut [u8]) -> io::Result<Option<usize>> {
         let Inbound { receiving, writing, .. } = self;
-        receiving.try_read(buf, |receiving, cx| poll_arrival(receiving, writing, cx))
+        let read = receiving.try_read(buf, |receiving, cx| poll_arrival(receiving, writing, cx));
+        if read.as_ref().is_err_and(|error| error.get_ref().is_some_and(|why| why.is::<Malformed>())) {
+            self.reset(Reason::PROTOCOL_ERROR); // trailers: RFC 9113 §8.1.1
+        }
+        read
     }
 
     fn try_write(&mut self, slices: &[IoSlice<'_>]) -> io::Result<usize> {

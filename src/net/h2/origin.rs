@@ -4,7 +4,6 @@
 //!   greet (our preface, its SETTINGS) ─▶ streams ─▶ idle, too old, or GOAWAY ─▶ the last stream ends ─▶ closed
 //! ```
 
-use std::cell::RefCell;
 use std::future::{Future as _, poll_fn};
 use std::io::{self, ErrorKind};
 use std::pin::Pin;
@@ -25,15 +24,14 @@ use super::super::shared::Lifecycle;
 use super::super::socket::Socket;
 use super::super::timer::Timer;
 use super::super::worker::Worker;
-use super::io::Io;
+use super::io::{Io, Tap};
 use super::link::Link;
-use super::watch::Watch;
 
 /// A connection whose origin has shown that it speaks HTTP/2.
 pub struct Greeted {
     send: SendRequest<Bytes>,
     connection: Connection<Io, Bytes>,
-    watch: Rc<RefCell<Watch>>,
+    tap: Tap,
 }
 
 fn builder(worker: &Worker) -> Builder {
@@ -54,31 +52,32 @@ fn builder(worker: &Worker) -> Builder {
 ///
 /// # Errors
 /// The connection broke, or the origin speaks something else.
-pub async fn greet(worker: &Worker, socket: Socket) -> io::Result<Greeted> {
-    let io = Io::of_origin(socket);
-    let watch = io.watch();
+pub async fn greet(worker: &Rc<Worker>, socket: Socket) -> io::Result<Greeted> {
+    let io = Io::of_origin(Rc::clone(worker), socket);
+    let tap = io.tap();
     let (send, mut connection) = builder(worker).handshake(io).await.map_err(io::Error::other)?;
     poll_fn(|cx| match Pin::new(&mut connection).poll(cx) {
         Poll::Ready(Ok(())) => Poll::Ready(Err(ErrorKind::UnexpectedEof.into())),
         Poll::Ready(Err(error)) => Poll::Ready(Err(io::Error::other(error))),
-        Poll::Pending if watch.borrow().owed().is_none() => Poll::Ready(Ok(())),
+        Poll::Pending if tap.watch().owed().is_none() => Poll::Ready(Ok(())),
         Poll::Pending => Poll::Pending,
     })
     .await?;
-    Ok(Greeted { send, connection, watch })
+    Ok(Greeted { send, connection, tap })
 }
 
 /// Drives the connection from here on, in a task of its own.
 pub fn start(worker: &Rc<Worker>, greeted: Greeted, endpoint: &Endpoint) -> Rc<Link> {
-    let Greeted { send, mut connection, watch } = greeted;
+    let Greeted { send, mut connection, tap } = greeted;
+    tap.cork();
     let link = Link::new(send, endpoint);
     let now = worker.clock.now();
-    let heard = (watch.borrow().bytes(), now);
+    let heard = (tap.watch().bytes(), now);
     let mut life = Life {
         pings: connection.ping_pong(),
         pinged: None,
         heard,
-        watch,
+        tap,
         age_until: now.after(Some(worker.shared.config.pool.age_max)),
         idle_since: Some(now),
         parting: None,
@@ -87,7 +86,14 @@ pub fn start(worker: &Rc<Worker>, greeted: Greeted, endpoint: &Endpoint) -> Rc<L
     };
     let driver = Rc::clone(worker);
     worker.spawn_stream(async move {
-        poll_fn(|cx| life.poll(&driver, &mut connection, cx)).await;
+        poll_fn(|cx| {
+            let over = life.poll(&driver, &mut connection, cx);
+            match life.tap.poll_flush(cx) {
+                Poll::Ready(Err(_)) => Poll::Ready(()),
+                Poll::Ready(Ok(())) | Poll::Pending => over,
+            }
+        })
+        .await;
         life.link.close();
     });
     link
@@ -101,7 +107,7 @@ struct Life {
     pinged: Option<Timestamp>,
     /// Bytes heard so far, and when the last of them came.
     heard: (u64, Timestamp),
-    watch: Rc<RefCell<Watch>>,
+    tap: Tap,
     age_until: Timestamp,
     idle_since: Option<Timestamp>,
     /// When the last stream of a connection that takes no more had ended.
@@ -157,7 +163,7 @@ impl Life {
 
     /// Asks a connection that has gone quiet under its streams whether it lives; true when it does not.
     fn is_dead(&mut self, worker: &Worker, now: Timestamp, cx: &mut Context<'_>) -> bool {
-        let bytes = self.watch.borrow().bytes();
+        let bytes = self.tap.watch().bytes();
         if bytes != self.heard.0 {
             self.heard = (bytes, now);
         }

@@ -14,10 +14,13 @@ use h2::{Reason, RecvStream};
 use http::HeaderMap;
 
 use crate::limits;
-use crate::translate::{Body, fields};
+use crate::translate::{Body, Malformed, fields};
 
 use super::super::worker::Worker;
 use super::broken;
+
+/// A chunk's size line: its digits are filled in when all of it is there.
+const SIZE_LINE_BYTES: usize = 10;
 
 /// Where a message stands.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -171,8 +174,11 @@ impl Receiving {
                     self.stage = Stage::Quiet;
                     return Ok(Some(0));
                 }
-                Stage::Ending if self.data.is_empty() => self.end()?,
-                Stage::Open | Stage::Ending | Stage::Quiet => match self.hand_over(room) {
+                Stage::Ending if self.data.is_empty() => self.end().map_err(|malformed| {
+                    self.stage = Stage::Gone;
+                    io::Error::other(malformed)
+                })?,
+                Stage::Open | Stage::Ending | Stage::Quiet => match self.hand_over(room, &mut arrive) {
                     0 => break,
                     n => filled += n,
                 },
@@ -182,34 +188,53 @@ impl Receiving {
     }
 
     /// Writes what has arrived to `out`, framed; the bytes written.
-    fn hand_over(&mut self, out: &mut [u8]) -> usize {
+    fn hand_over(
+        &mut self,
+        out: &mut [u8],
+        arrive: &mut impl FnMut(&mut Receiving, &mut Context<'_>) -> Poll<()>,
+    ) -> usize {
         match self.framing {
-            Body::Chunked => self.hand_over_chunk(out),
-            Body::Length | Body::Tunnel | Body::None => {
-                let n = self.data.len().min(out.len());
-                take(&mut self.data, out, n);
-                self.owed += n;
-                n
-            }
+            Body::Chunked => self.hand_over_chunk(out, arrive),
+            Body::Length | Body::Tunnel | Body::None => self.hand_over_bytes(out),
         }
     }
 
-    fn hand_over_chunk(&mut self, out: &mut [u8]) -> usize {
+    fn hand_over_bytes(&mut self, out: &mut [u8]) -> usize {
+        let n = self.data.len().min(out.len());
+        take(&mut self.data, out, n);
+        self.owed += n;
+        n
+    }
+
+    /// All that has come is one chunk: a burst of small messages is framed, passed on and framed again as one.
+    fn hand_over_chunk(
+        &mut self,
+        out: &mut [u8],
+        arrive: &mut impl FnMut(&mut Receiving, &mut Context<'_>) -> Poll<()>,
+    ) -> usize {
         let room = out.len().saturating_sub(limits::CHUNK_FRAME_BYTES_MAX);
-        let n = self.data.len().min(room);
-        if n == 0 {
+        if room == 0 {
             return self.hand_over_piecemeal(out);
         }
-        let whole = out.len();
-        let mut rest = out;
+        let mut n = 0;
+        loop {
+            n += self.hand_over_bytes(
+                out.get_mut(SIZE_LINE_BYTES + n..SIZE_LINE_BYTES + room).unwrap_or_default(),
+            );
+            let more = n < room && self.stage == Stage::Open;
+            let mut cx = Context::from_waker(Waker::noop());
+            if !more || arrive(self, &mut cx).is_pending() || self.data.is_empty() {
+                break;
+            }
+        }
+        if n == 0 {
+            return 0;
+        }
         // There is room: `CHUNK_FRAME_BYTES_MAX` is what a size line and the end of a chunk need.
-        let _ = write!(rest, "{n:x}\r\n");
-        let Some((payload, behind)) = rest.split_at_mut_checked(n) else { return 0 };
-        take(&mut self.data, payload, n);
-        self.owed += n;
-        let mut rest = behind;
-        let _ = rest.write_all(b"\r\n");
-        whole - rest.len()
+        let _ = write!(&mut *out, "{n:0width$x}\r\n", width = SIZE_LINE_BYTES - 2);
+        let whole = SIZE_LINE_BYTES + n + 2;
+        let _ = out.get_mut(whole - 2..whole).map(|end| end.copy_from_slice(b"\r\n"));
+        whole
     }
 
     /// A chunk for a reader with no room for one: whoever reads must get on, however little room it has.
@@ -228,14 +253,14 @@ impl Receiving {
     }
 
     /// The peer has ended the message: what of it the engine must read.
-    fn end(&mut self) -> io::Result<()> {
+    fn end(&mut self) -> Result<(), Malformed> {
         self.stage = Stage::Quiet;
         if self.framing == Body::Chunked {
             let trailers = self.trailers.take();
             let text = self.text();
             text.extend_from_slice(b"0\r\n");
             if let Some(trailers) = trailers {
-                fields::write_trailers(&trailers, text).map_err(io::Error::other)?;
+                fields::write_trailers(&trailers, text)?;
             }
             text.extend_from_slice(b"\r\n");
         }

@@ -4,6 +4,7 @@
 //! ([`PATIENCE`]); events are ordered by [`Gate`]s and channels, never by sleeping. Sleeps stand only where the
 //! script itself is about time ("one event each 300 ms").
 
+pub mod frames;
 mod gate;
 mod head;
 mod http2;
