@@ -12,6 +12,7 @@ mod http2;
 mod http2_origin;
 mod lifecycle;
 mod log;
+mod matrix;
 mod selftest;
 mod slow;
 mod splice;
