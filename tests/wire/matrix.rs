@@ -139,7 +139,11 @@ const EVERY_PAIR: [(bool, bool); 4] = [(true, true), (true, false), (false, true
 
 /// Bytes that are others at every place.
 fn content(size: usize, seed: u8) -> Vec<u8> {
-    (0..=250u8).cycle().skip(usize::from(seed)).take(size).collect()
+    let every: Vec<u8> = (0..=250).collect();
+    let mut bytes = every.repeat(size / every.len() + 2);
+    bytes.drain(..usize::from(seed));
+    bytes.truncate(size);
+    bytes
 }
 
 fn framed(known: bool, size: usize) -> Framing {
@@ -176,6 +180,7 @@ fn assert_announced(head: &Head, framing: Framing) {
 
 /// Every size up and every size down, of known length and of unknown, all on one connection.
 fn bodies(pair: &mut Pair) {
+    let mut expected = Vec::new();
     for (up_known, down_known) in EVERY_PAIR {
         for (up, down) in SIZES.into_iter().zip(SIZES.into_iter().rev()) {
             let (up_framing, down_framing) = (framed(up_known, up), framed(down_known, down));
@@ -198,10 +203,16 @@ fn bodies(pair: &mut Pair) {
                 send_all(&mut *answering, &content(down, 2), down_framing);
                 client.join().unwrap();
             });
-            let line = pair.proxy.log_for(&path);
-            assert_eq!((line.get("status"), line.get("error"), line.get("detail")), ("200", "", ""));
-            assert_eq!((line.get("bytes_in"), line.get("bytes_out")), (&*up.to_string(), &*down.to_string()));
+            expected.push((path, up.to_string(), down.to_string()));
         }
+    }
+    pair.proxy.log_for(&expected.last().unwrap().0); // lines are written in order
+    for (line, (path, up, down)) in pair.proxy.log_lines().iter().zip(&expected) {
+        assert_eq!(
+            (line.get("path"), line.get("bytes_in"), line.get("bytes_out")),
+            (&**path, &**up, &**down)
+        );
+        assert_eq!((line.get("status"), line.get("error"), line.get("detail")), ("200", "", ""));
     }
 }
 
@@ -375,6 +386,27 @@ fn early_responses(pair: &mut Pair) {
     }
 }
 
+/// The same while megabytes of the upload are on their way, and nobody reads them.
+fn early_responses_to_large_uploads(pair: &mut Pair) {
+    let mut asking = pair.client.ask(&Ask::new("POST", "/early/large", Framing::Unknown));
+    let server = &mut pair.server;
+    thread::scope(|scope| {
+        let client = scope.spawn(move || {
+            let piece = content(100_000, 12);
+            let _ = (0..40).all(|_| asking.send(&piece, false)); // as much of it as is wanted
+            assert_eq!(asking.next_head().status(), 413);
+            assert_whole(&asking.rest(), b"too much");
+        });
+        let mut answering = server.next();
+        assert!(matches!(answering.piece(), Piece::Data(_)));
+        answering.respond(413, &Vec::new(), Framing::Length(8));
+        assert!(answering.send(b"too much", true));
+        client.join().unwrap();
+    });
+    let line = pair.proxy.log_for("/early/large");
+    assert_eq!((line.get("status"), line.get("error"), line.get("detail")), ("413", "", ""));
+}
+
 // ----- aborts
 
 /// Runs `abort` beside an exchange on the same connections, where they carry several; that one goes on unharmed.
@@ -415,6 +447,30 @@ fn client_leaves_a_response(pair: &mut Pair) {
             Pair::assert_cut(answering.broken_off(), pair.to, pair.from, abort);
             assert_logged(pair, &path, "200", "client-gone");
             answering.connection()
+        });
+    }
+}
+
+/// The client leaves a response that it has stopped reading: an origin that cannot send learns of it too.
+fn client_leaves_a_stalled_response(pair: &mut Pair) {
+    for hard in [true, false] {
+        beside_a_neighbour(pair, |pair| {
+            let path = format!("/left/stalled/{hard}");
+            let (mut asking, mut answering) = pair.ask(&Ask::new("GET", &path, Framing::Nothing));
+            answering.respond(200, &Vec::new(), Framing::Unknown);
+            assert_eq!(asking.next_head().status(), 200);
+            let connection = answering.connection();
+            thread::scope(|scope| {
+                let origin = scope.spawn(move || {
+                    let piece = content(100_000, 13);
+                    while answering.send(&piece, false) {}
+                });
+                assert!(matches!(asking.piece(), Piece::Data(_)));
+                asking.abort(Abort::of(hard));
+                origin.join().unwrap();
+            });
+            assert_logged(pair, &path, "200", "client-gone");
+            connection
         });
     }
 }
@@ -511,7 +567,7 @@ fn websockets(pair: &mut Pair) {
 
 type Case = fn(&mut Pair);
 
-const CASES: [(&str, Case); 14] = [
+const CASES: [(&str, Case); 16] = [
     ("bodies", bodies),
     ("empty bodies", empty_bodies),
     ("bodiless responses", bodiless_responses),
@@ -521,7 +577,9 @@ const CASES: [(&str, Case); 14] = [
     ("side by side", side_by_side),
     ("interim responses", interim_responses),
     ("early responses", early_responses),
+    ("early responses to large uploads", early_responses_to_large_uploads),
     ("the client leaves a response", client_leaves_a_response),
+    ("the client leaves a stalled response", client_leaves_a_stalled_response),
     ("the client leaves an upload", client_leaves_an_upload),
     ("the origin leaves a response", origin_leaves_a_response),
     ("the origin leaves a request", origin_leaves_a_request),
