@@ -45,6 +45,9 @@ pub trait Stream {
 
     /// Why the peer has reset the stream, if it has.
     fn reset_by_peer(&self) -> Option<Reason>;
+
+    /// Both messages are whole by their framing. What the version has to say beyond that, it may say now.
+    fn part(self: Box<Self>);
 }
 
 /// An error of a stream that says more than that it broke.

@@ -118,8 +118,8 @@ impl Upstreams {
 
     /// Keeps a connection whose last response is complete. `keep_alive` is what the origin promised.
     pub fn give(&self, mut upstream: Upstream, keep_alive: Option<Duration>, now: Timestamp) {
-        if matches!(upstream.transport, Transport::Stream(_)) {
-            return; // its connection was never taken
+        if let Transport::Stream(stream) = upstream.transport {
+            return stream.part(); // its connection was never taken
         }
         let pool = self.shared.config.pool;
         let mut state = self.state.borrow_mut();

@@ -83,6 +83,40 @@ fn responses_end_where_they_should() {
     assert_eq!(old.until_end().0, b"body");
 }
 
+/// END_STREAM may come behind the last byte of a length that was announced, or behind trailers: until then the stream is
+/// left alone, because a reset would tell the origin of a request that was cancelled.
+#[test]
+fn responses_may_end_late() {
+    let origin = Http2Origin::start();
+    let proxy = proxy_to(&origin, &[]);
+    let mut client = proxy.client();
+    for (method, length) in [("GET", 4), ("GET", 0), ("HEAD", 4)] {
+        client.send(format!("{method} / HTTP/1.1\r\nHost: wire.test\r\n\r\n"));
+        let mut asked = origin.next();
+        let head = Response::builder().header("content-length", length).body(()).unwrap();
+        let mut down = asked.respond.send_response(head, false).unwrap();
+        if method == "GET" {
+            down.send_data(vec![b'x'; length].into(), false).unwrap();
+        }
+        assert_eq!(client.response_to(method).head.content_length(), Some(length));
+        let mut next = proxy.client();
+        next.send(get("/next")); // behind what else was said on the connection
+        origin.next().respond.send_response(answer(204), true).unwrap();
+        assert_eq!(next.head().status(), 204);
+        down.send_data(Bytes::new(), true).expect("not reset");
+    }
+    assert_eq!(origin.accepted(), 1);
+
+    client.send(get("/never"));
+    let mut asked = origin.next();
+    let head = Response::builder().header("content-length", 0).body(()).unwrap();
+    let mut down = asked.respond.send_response(head, false).unwrap();
+    client.response();
+    let since = Instant::now();
+    assert_eq!(origin.reset(&mut down), Reason::CANCEL);
+    assert_took(since, Duration::from_secs(1));
+}
+
 /// An event is with the client while the response is open, and a message with the origin while the request is.
 #[test]
 fn both_directions_stream() {

@@ -14,6 +14,7 @@ mod http2;
 mod http2_origin;
 mod lifecycle;
 mod log;
+mod matrix;
 mod selftest;
 mod slow;
 mod splice;

@@ -168,6 +168,10 @@ impl Stream for Inbound {
     fn reset_by_peer(&self) -> Option<Reason> {
         self.receiving.reason
     }
+
+    fn part(self: Box<Self>) {
+        // The client has its response; an end of its request that is still on its way changes nothing.
+    }
 }
 
 /// Whether nothing follows this head.

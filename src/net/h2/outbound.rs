@@ -6,11 +6,12 @@
 //! ```
 //! Dropping it before both messages are over resets the stream (CANCEL), and gives its seat on the connection back.
 
-use std::future::Future as _;
+use std::future::{Future as _, poll_fn};
 use std::io::{self, ErrorKind, IoSlice};
 use std::pin::Pin;
 use std::rc::Rc;
 use std::task::{Context, Poll, ready};
+use std::time::Duration;
 
 use h2::client::ResponseFuture;
 use h2::{Reason, RecvStream};
@@ -19,6 +20,7 @@ use tungstenite::handshake::derive_accept_key;
 
 use crate::h1::head::{Parsed, parse_request};
 use crate::h1::{BodyDecoder, Framing, Method};
+use crate::limits;
 use crate::proxy::error::Failure;
 use crate::proxy::forward::Source;
 use crate::translate::{Body, Malformed, own_heads, request, response};
@@ -249,5 +251,23 @@ impl Stream for Outbound {
 
     fn reset_by_peer(&self) -> Option<Reason> {
         self.receiving.reason
+    }
+
+    /// A response is over with END_STREAM (RFC 9113 §8.1), which may come behind the last byte that its length announced.
+    /// A reset before that would tell the origin of a request that was cancelled.
+    fn part(mut self: Box<Self>) {
+        if !self.receiving.awaits_end() {
+            return;
+        }
+        let worker = Rc::clone(&self.worker);
+        let until = worker.clock.now().after(Some(Duration::from_millis(limits::LINGER_SILENCE_MS)));
+        let mut timer = worker.timers.timer();
+        Rc::clone(&worker).spawn_stream(poll_fn(move |cx| {
+            if worker.clock.now() >= until {
+                return Poll::Ready(());
+            }
+            timer.arm(until, cx);
+            self.receiving.poll_body(cx)
+        }));
     }
 }

@@ -111,6 +111,13 @@ impl Receiving {
         self.read < self.text.len()
     }
 
+    /// The peer has not ended the message, whatever the engine takes for its end.
+    #[must_use]
+    pub fn awaits_end(&self) -> bool {
+        let open = matches!(self.stage, Stage::Open | Stage::Quiet);
+        open && self.body.as_ref().is_some_and(|body| !body.is_end_stream())
+    }
+
     /// Ready when data, the end, or a reset has come.
     pub fn poll_body(&mut self, cx: &mut Context<'_>) -> Poll<()> {
         let Some(body) = &mut self.body else { return Poll::Pending };

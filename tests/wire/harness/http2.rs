@@ -2,18 +2,22 @@
 
 use std::future::Future;
 use std::net::SocketAddr;
+use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
 use h2::client::{ResponseFuture, SendRequest};
 use h2::{Reason, RecvStream, SendStream};
 use http::{HeaderMap, Request, Response};
+use rustls::ClientConfig;
+use rustls::pki_types::ServerName;
 use tokio::net::TcpStream;
-use tokio::runtime::Runtime;
+use tokio::runtime::{Handle, Runtime};
+use tokio_rustls::TlsConnector;
 
 use super::PATIENCE;
 
-/// A connection of HTTP/2 by prior knowledge.
+/// A connection of HTTP/2: by prior knowledge, or by ALPN.
 pub struct Http2 {
     runtime: Runtime,
     send: SendRequest<Bytes>,
@@ -46,6 +50,16 @@ pub fn post2(path: &str) -> Request<()> {
     Request::post(format!("http://wire.test{path}")).body(()).unwrap()
 }
 
+fn runtime() -> Runtime {
+    tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap()
+}
+
+async fn dial(addr: SocketAddr) -> TcpStream {
+    let tcp = TcpStream::connect(addr).await.unwrap();
+    tcp.set_nodelay(true).unwrap();
+    tcp
+}
+
 impl Http2 {
     /// Connects with `h2`'s own settings.
     #[track_caller]
@@ -56,15 +70,32 @@ impl Http2 {
     /// Connects.
     #[track_caller]
     pub fn connect_with(addr: SocketAddr, builder: &h2::client::Builder) -> Http2 {
-        let runtime =
-            tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
+        let runtime = runtime();
         let (send, connection) = runtime.block_on(async {
-            let tcp = TcpStream::connect(addr).await.unwrap();
-            tcp.set_nodelay(true).unwrap();
-            builder.handshake(tcp).await.unwrap()
+            let (send, connection) = builder.handshake(dial(addr).await).await.unwrap();
+            (send, tokio::spawn(connection))
         });
-        let connection = runtime.spawn(connection);
         Http2 { runtime, send, connection }
+    }
+
+    /// Connects with TLS; ALPN has to agree on `h2`, and `config` to offer it.
+    #[track_caller]
+    pub fn connect_tls(addr: SocketAddr, config: &Arc<ClientConfig>, name: &str) -> Http2 {
+        let runtime = runtime();
+        let name = ServerName::try_from(name.to_owned()).unwrap();
+        let (send, connection) = runtime.block_on(async {
+            let tls = TlsConnector::from(Arc::clone(config)).connect(name, dial(addr).await).await;
+            let tls = tls.expect("a handshake");
+            assert_eq!(tls.get_ref().1.alpn_protocol(), Some(b"h2".as_slice()), "ALPN");
+            let (send, connection) = h2::client::Builder::new().handshake(tls).await.unwrap();
+            (send, tokio::spawn(connection))
+        });
+        Http2 { runtime, send, connection }
+    }
+
+    /// To wait with from other threads.
+    pub fn handle(&self) -> Handle {
+        self.runtime.handle().clone()
     }
 
     /// Waits for `future`, with patience.

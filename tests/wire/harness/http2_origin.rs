@@ -11,8 +11,11 @@ use bytes::Bytes;
 use h2::server::{Builder, Connection, SendResponse};
 use h2::{Reason, RecvStream, SendStream};
 use http::{HeaderMap, Request, Response};
-use tokio::net::{TcpListener, TcpStream};
-use tokio::runtime::Runtime;
+use rustls::ServerConfig;
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::net::TcpListener;
+use tokio::runtime::{Handle, Runtime};
+use tokio_rustls::TlsAcceptor;
 
 use super::PATIENCE;
 
@@ -32,7 +35,7 @@ struct Shared {
     orders: Mutex<(Vec<Order>, Vec<Waker>)>,
 }
 
-/// An origin of HTTP/2, by prior knowledge.
+/// An origin of HTTP/2, by prior knowledge or by ALPN.
 pub struct Http2Origin {
     /// Where it listens.
     pub addr: SocketAddr,
@@ -61,8 +64,19 @@ impl Http2Origin {
         Http2Origin::start_with(builder)
     }
 
-    /// Listens.
+    /// Listens in the clear.
     pub fn start_with(builder: Builder) -> Http2Origin {
+        Http2Origin::listen(builder, None)
+    }
+
+    /// Listens with TLS; whoever does not agree on `h2` is sent away.
+    pub fn start_tls(config: &Arc<ServerConfig>) -> Http2Origin {
+        let mut builder = Builder::new();
+        builder.enable_connect_protocol();
+        Http2Origin::listen(builder, Some(TlsAcceptor::from(Arc::clone(config))))
+    }
+
+    fn listen(builder: Builder, tls: Option<TlsAcceptor>) -> Http2Origin {
         let runtime =
             tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
         let listener = runtime.block_on(TcpListener::bind("127.0.0.1:0")).unwrap();
@@ -75,7 +89,18 @@ impl Http2Origin {
                 tcp.set_nodelay(true).unwrap();
                 let number = state.accepted.fetch_add(1, Ordering::SeqCst);
                 state.open.fetch_add(1, Ordering::SeqCst);
-                tokio::spawn(converse(tcp, builder.clone(), number, queue.clone(), Arc::clone(&state)));
+                let conversation = (builder.clone(), number, queue.clone(), Arc::clone(&state));
+                match tls.clone() {
+                    None => drop(tokio::spawn(converse(tcp, conversation))),
+                    Some(tls) => drop(tokio::spawn(async move {
+                        match tls.accept(tcp).await {
+                            Ok(tls) if tls.get_ref().1.alpn_protocol() == Some(b"h2") => {
+                                converse(tls, conversation).await;
+                            }
+                            Ok(_) | Err(_) => drop(conversation.3.open.fetch_sub(1, Ordering::SeqCst)),
+                        }
+                    })),
+                }
             }
         });
         Http2Origin { addr, runtime, shared, asked }
@@ -106,9 +131,14 @@ impl Http2Origin {
         Serving { addr, _runtime: runtime }
     }
 
-    /// `--upstream` for it.
+    /// `--upstream` for it, in the clear.
     pub fn upstream(&self) -> String {
         format!("h2c://{}", self.addr)
+    }
+
+    /// To wait with from other threads.
+    pub fn handle(&self) -> Handle {
+        self.runtime.handle().clone()
     }
 
     /// The next stream.
@@ -199,22 +229,19 @@ async fn received(body: &mut RecvStream) -> Result<(Vec<u8>, Option<HeaderMap>),
 }
 
 /// Serves one connection: its streams go to the queue, orders are obeyed from here on.
-async fn converse(
-    tcp: TcpStream,
-    builder: Builder,
-    number: usize,
-    queue: Sender<Asked>,
-    shared: Arc<Shared>,
+async fn converse<T: AsyncRead + AsyncWrite + Unpin>(
+    io: T,
+    (builder, number, queue, shared): (Builder, usize, Sender<Asked>, Arc<Shared>),
 ) {
-    if let Ok(mut connection) = builder.handshake(tcp).await {
+    if let Ok(mut connection) = builder.handshake(io).await {
         let mut obeyed = shared.orders.lock().unwrap().0.len();
         poll_fn(|cx| serve(&mut connection, number, &queue, &shared, &mut obeyed, cx)).await;
     }
     shared.open.fetch_sub(1, Ordering::SeqCst);
 }
 
-fn serve(
-    connection: &mut Connection<TcpStream, Bytes>,
+fn serve<T: AsyncRead + AsyncWrite + Unpin>(
+    connection: &mut Connection<T, Bytes>,
     number: usize,
     queue: &Sender<Asked>,
     shared: &Shared,

@@ -4,6 +4,9 @@
 //! ([`PATIENCE`]); events are ordered by [`Gate`]s and channels, never by sleeping. Sleeps stand only where the
 //! script itself is about time ("one event each 300 ms").
 
+mod exchange;
+mod exchange1;
+mod exchange2;
 pub mod frames;
 mod gate;
 mod head;
@@ -17,6 +20,11 @@ mod tls;
 
 use std::time::{Duration, Instant};
 
+pub use exchange::{
+    Abort, Answering, Ask, Asking, Client, Cut, Exchange, Fields, Framing, Piece, Received, Server, fields,
+};
+pub use exchange1::{Http1Client, Http1Server};
+pub use exchange2::{Http2Client, Http2Server};
 pub use gate::{Gate, inbox};
 pub use head::Head;
 pub use http2::{Http2, Opened, get2, post2};
@@ -25,7 +33,7 @@ pub use log::Line;
 pub use origin::{Conn, Origin, answering, dead_address, deaf_listener};
 pub use peer::{Chunk, End, Peer, Response};
 pub use proxy::{Proxy, run_to_exit};
-pub use tls::{Authority, Folder};
+pub use tls::{Authority, Folder, Identity};
 
 /// How long any wait may take before the test fails: far more than a loaded machine needs.
 pub const PATIENCE: Duration = Duration::from_secs(10);

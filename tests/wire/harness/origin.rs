@@ -79,6 +79,11 @@ impl Conn {
         Some(Request { head, body })
     }
 
+    /// The connection alone, for whoever keeps no record of its requests.
+    pub fn into_peer(self) -> Peer {
+        self.peer
+    }
+
     /// Ends both directions now.
     pub fn close(self) {
         self.peer.close();

@@ -300,6 +300,17 @@ impl Peer {
         self.take_when("data", |buf| (buf.len() >= n).then_some(n))
     }
 
+    /// What is there, at most `most` bytes; waits for the first. `None` when the connection ended first.
+    #[track_caller]
+    pub fn some(&mut self, most: usize) -> Option<Vec<u8>> {
+        self.take_when("data", |buf| (!buf.is_empty()).then_some(buf.len().min(most)))
+    }
+
+    /// How the connection ended, if it has.
+    pub fn ended(&self) -> Option<End> {
+        self.end
+    }
+
     /// Reads up to and including `pattern`, unless the connection ends first.
     #[track_caller]
     fn through(&mut self, pattern: &[u8]) -> Option<Vec<u8>> {
