@@ -13,7 +13,7 @@ use std::rc::Rc;
 use std::task::{Context, Poll};
 
 use crate::h1::head::{Parsed, parse_request};
-use crate::h1::{HeadError, HeadScan, RequestHead, Version};
+use crate::h1::{HeadError, HeadScan, Method, RequestHead, Version};
 use crate::limits;
 use crate::proxy::error::Failure;
 use crate::proxy::exchange::{Deadline, Exchange, Request};
@@ -260,6 +260,7 @@ impl Client {
         txn.splice_min = config.splice_min.filter(|_| self.transport.splices()).unwrap_or(u64::MAX);
         if self.http2 {
             txn.exchange.demand_progress(limits::H2_PROGRESS_BYTES_MIN);
+            txn.grpc = head.method == Method::Post && grpc::is_call(source);
             grpc::timeout(source).into_iter().for_each(|timeout| txn.exchange.expire(timeout));
         }
         txn.answers_itself = forward::answers_itself(&head, source);

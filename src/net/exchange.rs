@@ -228,6 +228,9 @@ impl Driver<'_> {
             if failure.side() == Side::Upstream {
                 let _ = self.flush_client().await; // what the origin did say is the client's
             }
+            if self.txn.grpc && self.break_call_off(failure) && self.flush_client().await.is_ok() {
+                return ClientFate::Close;
+            }
             // A close would make a body that runs to the end of the connection look complete, and would let a
             // client that does not read keep its share of kernel memory.
             let reset =
@@ -246,6 +249,20 @@ impl Driver<'_> {
         }
     }
 
+    /// Stages the end of a gRPC call that failed behind its head: to its client, a stream that is reset was cancelled by
+    /// nobody but itself. A stream that was reset for a reason of the origin's takes no end any more.
+    fn break_call_off(&mut self, failure: Failure) -> bool {
+        if failure == Failure::Timeout(Phase::Write) {
+            return false; // it does not read
+        }
+        let mut status = self.worker.pool.take_small();
+        grpc::write_status(failure, &mut status);
+        let out = self.txn.to_client.stage(&self.worker.pool);
+        let told = self.txn.exchange.download().break_off(&status, out);
+        self.worker.pool.give(status);
+        told
+    }
+
     /// Stages the response to a failure; true when the connection may carry on behind it.
     fn respond(&mut self, failure: Failure) -> bool {
         let config = &self.worker.shared.config;
@@ -254,8 +271,7 @@ impl Driver<'_> {
             && self.worker.shared.lifecycle() == Lifecycle::Running;
         self.txn.facts.status = failure.status(config.timeout_status);
         let json = respond::head_accepts_json(&self.txn.head);
-        let grpc = self.client.http2 && grpc::head_is_call(&self.txn.head);
-        if grpc {
+        if self.txn.grpc {
             self.txn.facts.status = 200;
         }
         let out = self.txn.to_client.stage(&self.worker.pool);
@@ -264,7 +280,7 @@ impl Driver<'_> {
                 version: self.txn.version,
                 head_only: self.txn.method == Method::Head,
                 json,
-                grpc,
+                grpc: self.txn.grpc,
                 keep_alive,
                 timeout_status: config.timeout_status,
                 date,

@@ -38,6 +38,8 @@ pub struct Transaction {
     pub surplus: bool,
     /// Known remainder in bytes from which a body is spliced; beyond reach where that is off or does not work.
     pub splice_min: u64,
+    /// The request is a gRPC call over HTTP/2.
+    pub grpc: bool,
     /// How the response's body travels.
     pub outgoing: Outgoing,
     /// `Keep-Alive: timeout` of the origin.
@@ -72,6 +74,7 @@ impl Transaction {
             scan: HeadScan::default(),
             surplus: false,
             splice_min: u64::MAX,
+            grpc: false,
             outgoing: Outgoing::Same,
             keep_alive: None,
             answers_itself: false,

@@ -101,6 +101,15 @@ impl Flow {
         self.encoder.finish(self.decoder.trailers(), out);
     }
 
+    /// Appends an end with `trailers` (whole lines) in place of the sender's, to a body that did not reach its own; false
+    /// where the framing has no room for that.
+    #[must_use]
+    pub fn break_off(&self, trailers: &[u8], out: &mut Vec<u8>) -> bool {
+        let before = out.len();
+        self.encoder.finish(trailers, out);
+        out.len() > before
+    }
+
     /// `unsent` bytes wait for the receiver.
     pub fn settle(&mut self, unsent: usize) {
         self.unsent = unsent;

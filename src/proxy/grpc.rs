@@ -3,24 +3,28 @@
 //! Source: the protocol's own page, "gRPC over HTTP2" (PROTOCOL-HTTP2.md of the grpc repository). gRPC-Web is plain
 //! HTTP to us.
 
+use std::io::Write as _;
 use std::time::Duration;
 
+use crate::h1::Field;
 use crate::time::Phase;
 
 use super::error::{Failure, Side};
 use super::forward::Source;
 
-/// Whether the head of a forwarded request is that of a gRPC call.
+/// Whether a request is a gRPC call, by its `Content-Type`.
 #[must_use]
-pub fn head_is_call(head: &[u8]) -> bool {
-    head.split(|&byte| byte == b'\n').any(|line| {
-        let Some((name, value)) = line.split_at_checked(13) else { return false };
-        name.eq_ignore_ascii_case(b"content-type:") && is_call(value.trim_ascii())
-    })
+pub fn is_call(source: Source<'_>) -> bool {
+    value(source, b"content-type").is_some_and(is_call_type)
+}
+
+fn value<'a>(source: Source<'a>, name: &[u8]) -> Option<&'a [u8]> {
+    let named = |field: &&Field| field.name.of(source.bytes).eq_ignore_ascii_case(name);
+    source.fields.iter().find(named).map(|field| field.value.of(source.bytes))
 }
 
 /// `application/grpc`, with a message format or parameters or without; not `application/grpc-web`.
-fn is_call(content_type: &[u8]) -> bool {
+fn is_call_type(content_type: &[u8]) -> bool {
     const KIND: &[u8] = b"application/grpc";
     content_type.split_at_checked(KIND.len()).is_some_and(|(kind, rest)| {
         kind.eq_ignore_ascii_case(KIND) && matches!(rest.first(), None | Some(b'+' | b';' | b' '))
@@ -30,9 +34,7 @@ fn is_call(content_type: &[u8]) -> bool {
 /// The client's own deadline for a call; `None` without one, or with one that is malformed.
 #[must_use]
 pub fn timeout(source: Source<'_>) -> Option<Duration> {
-    let named = |name: &[u8]| name.eq_ignore_ascii_case(b"grpc-timeout");
-    let field = source.fields.iter().find(|field| named(field.name.of(source.bytes)))?;
-    duration(field.value.of(source.bytes))
+    duration(value(source, b"grpc-timeout")?)
 }
 
 /// At most eight digits and a unit.
@@ -54,8 +56,7 @@ fn duration(value: &[u8]) -> Option<Duration> {
 }
 
 /// The `grpc-status` of a failed exchange (codes: statuscodes.md of the grpc repository).
-#[must_use]
-pub fn status(failure: Failure) -> u8 {
+fn status(failure: Failure) -> u8 {
     const DEADLINE_EXCEEDED: u8 = 4;
     const RESOURCE_EXHAUSTED: u8 = 8;
     const INTERNAL: u8 = 13;
@@ -67,6 +68,13 @@ pub fn status(failure: Failure) -> u8 {
         _ if failure.side() == Side::Client => INTERNAL,
         _ => UNAVAILABLE,
     }
+}
+
+/// Appends the fields that end a call with `failure`: in the head of a response, or behind its messages.
+pub fn write_status(failure: Failure, out: &mut Vec<u8>) {
+    let (status, message) = (status(failure), failure.message());
+    // Writing to a Vec cannot fail.
+    let _ = write!(out, "Grpc-Status: {status}\r\nGrpc-Message: {message}\r\n");
 }
 
 #[cfg(test)]
@@ -84,8 +92,7 @@ mod tests {
             ("application/json", false),
             ("", false),
         ] {
-            let head = format!("POST /a HTTP/1.1\r\nHost: a\r\nContent-Type: {value}\r\n\r\n");
-            assert_eq!(head_is_call(head.as_bytes()), call, "{value}");
+            assert_eq!(is_call_type(value.as_bytes()), call, "{value}");
         }
     }
 

@@ -100,12 +100,8 @@ pub fn redirect(location: &[u8], at: Circumstances<'_>, out: &mut Vec<u8>) {
 /// A response of trailers only, as gRPC has it.
 fn failed_call(failure: Failure, at: Circumstances<'_>, out: &mut Vec<u8>) {
     status_line(200, out);
-    let (status, message) = (grpc::status(failure), failure.message());
-    let _ = write!(
-        out,
-        "Content-Type: application/grpc\r\nGrpc-Status: {status}\r\nGrpc-Message: {message}\r\n\
-         Content-Length: 0\r\n"
-    );
+    out.extend_from_slice(b"Content-Type: application/grpc\r\nContent-Length: 0\r\n");
+    grpc::write_status(failure, out);
     proxy_status(failure, out);
     finish_head(at, out);
 }

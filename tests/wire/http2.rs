@@ -426,6 +426,38 @@ fn other_protocols_reach_no_origin() {
     assert!(origin.heads().is_empty());
 }
 
+/// A gRPC call that fails behind its head ends with a status: a reset would look like the caller's own cancel. Others are
+/// reset.
+#[test]
+fn a_call_that_is_cut_ends_with_a_status() {
+    let origin = Origin::start(|mut conn| {
+        let head = conn.request_head().unwrap();
+        conn.send(CHUNKED);
+        conn.send(chunk("message"));
+        match head.target() {
+            "/dies" | "/page" => conn.close(),
+            _ => conn.assert_closed(),
+        }
+    });
+    let proxy = Proxy::with(&origin, &["--stream-idle-timeout", "500ms"]);
+    let mut client = Http2::connect(proxy.addr());
+    for (path, status) in [("/dies", "14"), ("/silent", "4")] {
+        let mut request = post2(path);
+        request.headers_mut().insert("content-type", HeaderValue::from_static("application/grpc"));
+        let opened = client.open(request, true);
+        let (_, body) = client.head(opened.response);
+        let (message, trailers) = client.rest(body).unwrap();
+        assert_eq!(
+            (message.as_slice(), &trailers.unwrap()["grpc-status"]),
+            (b"message".as_slice(), &HeaderValue::from_static(status))
+        );
+        assert_ne!(proxy.log_for(path).get("error"), "");
+    }
+    let opened = client.open(post2("/page"), true);
+    let (_, body) = client.head(opened.response);
+    assert_eq!(client.rest(body).unwrap_err(), Some(Reason::CANCEL));
+}
+
 /// `--http2 off`: the preface is a bad request like any other, and ALPN offers HTTP/1.1 alone.
 #[test]
 fn it_can_be_turned_off() {
