@@ -117,7 +117,8 @@ pub struct Received {
     pub end: Result<Fields, Cut>,
 }
 
-/// One end of an exchange. Dropped before both messages are over, it breaks the exchange off.
+/// One end of an exchange. Dropped before both messages are over, it breaks the exchange off; dropped behind them, it
+/// frees its connection for the next one (HTTP/1.1).
 pub trait Exchange: Send {
     /// Sends more of the body; false when the other side wants no more of it.
     fn send(&mut self, bytes: &[u8], last: bool) -> bool;

@@ -60,6 +60,15 @@ async fn dial(addr: SocketAddr) -> TcpStream {
     tcp
 }
 
+/// The next bytes of a body, whose room in the window is given back; `None` at its end.
+pub(super) async fn taken(body: &mut RecvStream) -> Option<Result<Bytes, h2::Error>> {
+    let data = body.data().await;
+    if let Some(Ok(data)) = &data {
+        let _ = body.flow_control().release_capacity(data.len());
+    }
+    data
+}
+
 impl Http2 {
     /// Connects with `h2`'s own settings.
     #[track_caller]
@@ -137,11 +146,7 @@ impl Http2 {
     /// The next bytes of a body; `None` at its end.
     #[track_caller]
     pub fn data(&self, body: &mut RecvStream) -> Option<Result<Bytes, h2::Error>> {
-        let data = self.wait(body.data());
-        if let Some(Ok(data)) = &data {
-            let _ = body.flow_control().release_capacity(data.len());
-        }
-        data
+        self.wait(taken(body))
     }
 
     /// The rest of a body and its trailers, or the code it was reset with.

@@ -18,6 +18,7 @@ use tokio::runtime::{Handle, Runtime};
 use tokio_rustls::TlsAcceptor;
 
 use super::PATIENCE;
+use super::http2::taken;
 
 /// What a test can do to all connections.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -157,11 +158,7 @@ impl Http2Origin {
     /// The next bytes of a request's body; `None` at its end.
     #[track_caller]
     pub fn data(&self, body: &mut RecvStream) -> Option<Result<Bytes, h2::Error>> {
-        let data = self.wait(body.data());
-        if let Some(Ok(data)) = &data {
-            let _ = body.flow_control().release_capacity(data.len());
-        }
-        data
+        self.wait(taken(body))
     }
 
     /// The rest of a request's body and its trailers.
@@ -220,10 +217,8 @@ impl Shared {
 
 async fn received(body: &mut RecvStream) -> Result<(Vec<u8>, Option<HeaderMap>), h2::Error> {
     let mut all = Vec::new();
-    while let Some(data) = body.data().await {
-        let data = data?;
-        body.flow_control().release_capacity(data.len())?;
-        all.extend_from_slice(&data);
+    while let Some(data) = taken(body).await {
+        all.extend_from_slice(&data?);
     }
     Ok((all, body.trailers().await?))
 }
