@@ -1,8 +1,8 @@
 //! gRPC calls that stay open both ways: each has one message under way, and what comes back must be the message.
 
-use crate::engine::{Load, Report, Verdict, report};
+use crate::engine::{Load, Tally, Verdict};
 use crate::frames::{self, Broken, Method};
-use crate::histogram::Histogram;
+
 use crate::link::Links;
 use crate::session::{Event, Session};
 
@@ -27,9 +27,7 @@ pub struct Calls {
     blocks: [Vec<u8>; 2],
     clients: Vec<Client>,
     silent: usize,
-    stopped: bool,
-    errors: u64,
-    latencies: Histogram,
+    tally: Tally,
 }
 
 impl Calls {
@@ -41,9 +39,7 @@ impl Calls {
             blocks: frames::request(Method::Post, target),
             clients: (0..count).map(|_| client()).collect(),
             silent: calls * count,
-            stopped: false,
-            errors: 0,
-            latencies: Histogram::new(),
+            tally: Tally::default(),
         }
     }
 }
@@ -75,7 +71,7 @@ impl Load for Calls {
 
     fn received(&mut self, links: &mut Links, id: usize, bytes: &[u8], now: u64) -> Verdict {
         let Some(Client { session, calls }) = self.clients.get_mut(id) else { return Verdict::Broken };
-        let (stopped, silent, latencies) = (self.stopped, &mut self.silent, &mut self.latencies);
+        let (stopped, silent, latencies) = (self.tally.stopped, &mut self.silent, &mut self.tally.latencies);
         let seen = session.receive(bytes, |session, event| match event {
             Event::Head { ok: true, end: false, .. } => Ok(()),
             Event::Data { stream, bytes, end: false } => {
@@ -98,7 +94,7 @@ impl Load for Calls {
     }
 
     fn lost(&mut self, _id: usize) -> bool {
-        self.errors += 1;
+        self.tally.errors += 1;
         false
     }
 
@@ -106,20 +102,11 @@ impl Load for Calls {
         self.silent == 0
     }
 
-    fn start(&mut self, _now: u64) {
-        self.latencies = Histogram::new();
-        self.errors = 0;
+    fn tally(&self) -> &Tally {
+        &self.tally
     }
 
-    fn stop(&mut self) {
-        self.stopped = true;
-    }
-
-    fn errors(&self) -> u64 {
-        self.errors
-    }
-
-    fn report(&self, elapsed_ns: u64) -> Report {
-        report(&self.latencies, self.errors, elapsed_ns)
+    fn tally_mut(&mut self) -> &mut Tally {
+        &mut self.tally
     }
 }

@@ -2,9 +2,9 @@
 
 use std::rc::Rc;
 
-use crate::engine::{Load, Report, Verdict, report};
+use crate::engine::{Load, Tally, Verdict};
 use crate::head::{HeadBuffer, Pushed};
-use crate::histogram::Histogram;
+
 use crate::link::Links;
 
 /// Payload of a message, bytes: below 126, so that its frame has the short form.
@@ -29,9 +29,7 @@ pub struct Echoes {
     echo: Vec<u8>,
     clients: Vec<Client>,
     silent: usize,
-    stopped: bool,
-    errors: u64,
-    latencies: Histogram,
+    tally: Tally,
 }
 
 impl Echoes {
@@ -49,9 +47,7 @@ impl Echoes {
             echo,
             clients: (0..count).map(|_| Client::default()).collect(),
             silent: count,
-            stopped: false,
-            errors: 0,
-            latencies: Histogram::new(),
+            tally: Tally::default(),
         }
     }
 
@@ -59,7 +55,7 @@ impl Echoes {
         let Some(client) = self.clients.get_mut(id) else { return };
         client.started = now;
         client.seen = 0;
-        if !self.stopped {
+        if !self.tally.stopped {
             let _ = links.send(id, Rc::clone(&self.message));
         }
     }
@@ -88,7 +84,7 @@ impl Load for Echoes {
         }
         client.seen += bytes.len();
         if client.seen == self.echo.len() {
-            self.latencies.record(now.saturating_sub(client.started));
+            self.tally.latencies.record(now.saturating_sub(client.started));
             self.silent -= usize::from(!client.heard);
             client.heard = true;
             self.send(links, id, now);
@@ -97,7 +93,7 @@ impl Load for Echoes {
     }
 
     fn lost(&mut self, _id: usize) -> bool {
-        self.errors += 1;
+        self.tally.errors += 1;
         false
     }
 
@@ -105,20 +101,11 @@ impl Load for Echoes {
         self.silent == 0
     }
 
-    fn start(&mut self, _now: u64) {
-        self.latencies = Histogram::new();
-        self.errors = 0;
+    fn tally(&self) -> &Tally {
+        &self.tally
     }
 
-    fn stop(&mut self) {
-        self.stopped = true;
-    }
-
-    fn errors(&self) -> u64 {
-        self.errors
-    }
-
-    fn report(&self, elapsed_ns: u64) -> Report {
-        report(&self.latencies, self.errors, elapsed_ns)
+    fn tally_mut(&mut self) -> &mut Tally {
+        &mut self.tally
     }
 }

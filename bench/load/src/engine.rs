@@ -34,17 +34,30 @@ pub enum Verdict {
 /// Figures by name; `None` is `null`.
 pub type Report = Vec<(&'static str, Option<f64>)>;
 
-/// The figures of every load: how many there were in `elapsed_ns`, how long each took, and what failed.
-#[must_use]
-pub fn report(latencies: &Histogram, errors: u64, elapsed_ns: u64) -> Report {
-    let count = latencies.total() as f64;
-    vec![
-        ("count", Some(count)),
-        ("per_second", Some(count * 1e9 / elapsed_ns as f64)),
-        ("p50_us", latencies.quantile_us(0.5)),
-        ("p99_us", latencies.quantile_us(0.99)),
-        ("errors", Some(errors as f64)),
-    ]
+/// What every load counts.
+#[derive(Default)]
+pub struct Tally {
+    /// How long each took.
+    pub latencies: Histogram,
+    /// What failed.
+    pub errors: u64,
+    /// The measurement has ended: nothing more is started, nor counted.
+    pub stopped: bool,
+}
+
+impl Tally {
+    /// The figures: how many there were in `elapsed_ns`, how long each took, and what failed, `more` included.
+    #[must_use]
+    pub fn report(&self, more: u64, elapsed_ns: u64) -> Report {
+        let count = self.latencies.total() as f64;
+        vec![
+            ("count", Some(count)),
+            ("per_second", Some(count * 1e9 / elapsed_ns as f64)),
+            ("p50_us", self.latencies.quantile_us(0.5)),
+            ("p99_us", self.latencies.quantile_us(0.99)),
+            ("errors", Some((self.errors + more) as f64)),
+        ]
+    }
 }
 
 /// What a kind of load does with its connections.
@@ -65,14 +78,18 @@ pub trait Load {
     }
     /// Whether every connection is where the measurement can start.
     fn is_ready(&self) -> bool;
+    /// What is counted.
+    fn tally(&self) -> &Tally;
+    /// The same, to count.
+    fn tally_mut(&mut self) -> &mut Tally;
     /// The measurement starts: forgets all counts.
-    fn start(&mut self, now: u64);
-    /// The measurement ends: starts nothing more.
-    fn stop(&mut self);
-    /// Failures so far.
-    fn errors(&self) -> u64;
+    fn start(&mut self, _now: u64) {
+        *self.tally_mut() = Tally::default();
+    }
     /// The figures of a measurement that took `elapsed_ns`.
-    fn report(&self, elapsed_ns: u64) -> Report;
+    fn report(&self, elapsed_ns: u64) -> Report {
+        self.tally().report(0, elapsed_ns)
+    }
 }
 
 /// What to run.
@@ -216,10 +233,10 @@ impl Engine<'_> {
                 print("ready", &Vec::new())
             }
             Phase::Connecting if now >= self.until => {
-                Err(format!("the connections are not up in time, {} errors", self.load.errors()))
+                Err(format!("the connections are not up in time, {} errors", self.load.tally().errors))
             }
             Phase::Measuring { start } if now >= self.until => {
-                self.load.stop();
+                self.load.tally_mut().stopped = true;
                 self.phase = Phase::Holding;
                 self.until = u64::MAX;
                 match self.links.handshakes {
@@ -230,7 +247,7 @@ impl Engine<'_> {
                 }
             }
             Phase::Connecting | Phase::Waiting | Phase::Measuring { .. }
-                if self.load.errors() > ERRORS_MAX =>
+                if self.load.tally().errors > ERRORS_MAX =>
             {
                 Err(format!("more than {ERRORS_MAX} errors"))
             }

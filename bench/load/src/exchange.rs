@@ -4,9 +4,9 @@
 use std::collections::VecDeque;
 use std::rc::Rc;
 
-use crate::engine::{Load, Report, Verdict, report};
+use crate::engine::{Load, Report, Tally, Verdict};
 use crate::head::{Head, HeadBuffer, Pushed};
-use crate::histogram::Histogram;
+
 use crate::limits::{OVERDUE_MAX, SLOW_BUFFER_BYTES, SLOW_BYTES, SLOW_TICK_NS};
 use crate::link::Links;
 
@@ -62,10 +62,8 @@ pub struct Exchanges {
     turn: bool,
     overdue: VecDeque<u64>,
     next_due: u64,
-    stopped: bool,
     not_done: usize,
-    errors: u64,
-    latencies: Histogram,
+    tally: Tally,
 }
 
 impl Exchanges {
@@ -89,10 +87,8 @@ impl Exchanges {
             turn: false,
             overdue: VecDeque::new(),
             next_due: 0,
-            stopped: false,
             not_done: count,
-            errors: 0,
-            latencies: Histogram::new(),
+            tally: Tally::default(),
         }
     }
 
@@ -146,8 +142,8 @@ impl Exchanges {
         self.not_done -= usize::from(!client.done);
         client.done = true;
         let (started, close) = (client.started, client.close);
-        if measured && !self.stopped {
-            self.latencies.record(now.saturating_sub(started));
+        if measured && !self.tally.stopped {
+            self.tally.latencies.record(now.saturating_sub(started));
         }
         if close {
             return Verdict::Reopen;
@@ -159,7 +155,7 @@ impl Exchanges {
     /// A connection is free.
     fn next(&mut self, links: &mut Links, id: usize, now: u64) {
         match self.pace {
-            Pace::Loop if !self.stopped => self.ask(links, id, now),
+            Pace::Loop if !self.tally.stopped => self.ask(links, id, now),
             Pace::Rate(_) => match self.overdue.pop_front() {
                 Some(due) => self.ask(links, id, due),
                 None => self.idle.push(id),
@@ -178,16 +174,16 @@ impl Exchanges {
 
     /// Starts every request that is due.
     fn keep_rate(&mut self, links: &mut Links, rate: f64, now: u64) -> u64 {
-        while self.next_due <= now && !self.stopped {
+        while self.next_due <= now && !self.tally.stopped {
             match self.take_idle() {
                 Some(id) if links.is_open(id) => self.ask(links, id, self.next_due),
                 Some(_) => continue,
                 None if self.overdue.len() < OVERDUE_MAX => self.overdue.push_back(self.next_due),
-                None => self.errors += 1,
+                None => self.tally.errors += 1,
             }
             self.next_due += (1e9 / rate) as u64;
         }
-        if self.stopped { u64::MAX } else { self.next_due }
+        if self.tally.stopped { u64::MAX } else { self.next_due }
     }
 
     fn read_slowly(&mut self, links: &mut Links, now: u64) -> u64 {
@@ -200,7 +196,7 @@ impl Exchanges {
             match self.take(id, some.get(..count).unwrap_or_default()) {
                 Ok(false) => self.mark_done(id),
                 Ok(true) => self.ask(links, id, now),
-                Err(()) => self.errors += 1,
+                Err(()) => self.tally.errors += 1,
             }
         }
         self.next_due = now + SLOW_TICK_NS;
@@ -243,7 +239,7 @@ impl Load for Exchanges {
         let Some(client) = self.clients.get_mut(id) else { return false };
         let blameless = !client.busy && self.pace != Pace::Once;
         *client = Client { done: client.done, ..Client::default() };
-        self.errors += u64::from(!blameless);
+        self.tally.errors += u64::from(!blameless);
         self.idle.retain(|idle| *idle != id);
         self.pace != Pace::Once
     }
@@ -260,22 +256,21 @@ impl Load for Exchanges {
         self.not_done == 0
     }
 
+    fn tally(&self) -> &Tally {
+        &self.tally
+    }
+
+    fn tally_mut(&mut self) -> &mut Tally {
+        &mut self.tally
+    }
+
     fn start(&mut self, now: u64) {
-        self.latencies = Histogram::new();
-        self.errors = 0;
+        self.tally = Tally::default();
         self.next_due = now;
     }
 
-    fn stop(&mut self) {
-        self.stopped = true;
-    }
-
-    fn errors(&self) -> u64 {
-        self.errors
-    }
-
     fn report(&self, elapsed_ns: u64) -> Report {
-        report(&self.latencies, self.errors + self.overdue.len() as u64, elapsed_ns)
+        self.tally.report(self.overdue.len() as u64, elapsed_ns)
     }
 }
 

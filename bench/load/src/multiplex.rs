@@ -2,9 +2,9 @@
 
 use std::collections::HashMap;
 
-use crate::engine::{Load, Report, Verdict, report};
+use crate::engine::{Load, Tally, Verdict};
 use crate::frames::{self, Broken, Method};
-use crate::histogram::Histogram;
+
 use crate::link::Links;
 use crate::session::{Event, Session};
 
@@ -41,9 +41,7 @@ pub struct Multiplexed {
     blocks: [Vec<u8>; 2],
     clients: Vec<Client>,
     not_done: usize,
-    stopped: bool,
-    errors: u64,
-    latencies: Histogram,
+    tally: Tally,
 }
 
 impl Client {
@@ -68,9 +66,7 @@ impl Multiplexed {
             plan,
             clients: (0..count).map(|_| Client::new(false)).collect(),
             not_done: count,
-            stopped: false,
-            errors: 0,
-            latencies: Histogram::new(),
+            tally: Tally::default(),
         }
     }
 
@@ -113,8 +109,8 @@ impl Load for Multiplexed {
         let Some(client) = self.clients.get_mut(id) else { return Verdict::Broken };
         let Ok(ended) = Self::take(client, bytes) else { return Verdict::Broken };
         for started in &ended {
-            if !self.stopped {
-                self.latencies.record(now.saturating_sub(*started));
+            if !self.tally.stopped {
+                self.tally.latencies.record(now.saturating_sub(*started));
                 if !self.plan.once {
                     client.ask(&self.blocks, self.plan.body_bytes, now);
                 }
@@ -128,7 +124,7 @@ impl Load for Multiplexed {
     }
 
     fn lost(&mut self, _id: usize) -> bool {
-        self.errors += 1;
+        self.tally.errors += 1;
         !self.plan.once
     }
 
@@ -136,20 +132,11 @@ impl Load for Multiplexed {
         self.not_done == 0
     }
 
-    fn start(&mut self, _now: u64) {
-        self.latencies = Histogram::new();
-        self.errors = 0;
+    fn tally(&self) -> &Tally {
+        &self.tally
     }
 
-    fn stop(&mut self) {
-        self.stopped = true;
-    }
-
-    fn errors(&self) -> u64 {
-        self.errors
-    }
-
-    fn report(&self, elapsed_ns: u64) -> Report {
-        report(&self.latencies, self.errors, elapsed_ns)
+    fn tally_mut(&mut self) -> &mut Tally {
+        &mut self.tally
     }
 }

@@ -3,9 +3,9 @@
 
 use std::rc::Rc;
 
-use crate::engine::{Load, Report, Verdict, report};
+use crate::engine::{Load, Report, Tally, Verdict};
 use crate::head::{HeadBuffer, Pushed};
-use crate::histogram::Histogram;
+
 use crate::link::Links;
 use crate::origin::events::{MARK, STAMP_DIGITS};
 
@@ -29,8 +29,7 @@ pub struct Streams {
     /// Events each stream must have had for the measurement to be whole.
     interval_ns: u64,
     silent: usize,
-    errors: u64,
-    delays: Histogram,
+    tally: Tally,
 }
 
 impl Streams {
@@ -38,7 +37,7 @@ impl Streams {
     #[must_use]
     pub fn new(request: Rc<[u8]>, count: usize, interval_ns: u64) -> Self {
         let streams = (0..count).map(|_| Stream::default()).collect();
-        Self { request, streams, interval_ns, silent: count, errors: 0, delays: Histogram::new() }
+        Self { request, streams, interval_ns, silent: count, tally: Tally::default() }
     }
 }
 
@@ -57,7 +56,7 @@ impl Load for Streams {
             }
             stream.open = true;
         }
-        let delays = &mut self.delays;
+        let delays = &mut self.tally.latencies;
         stream.events += scan(&mut stream.carry, bytes, |sent| delays.record(now.saturating_sub(sent)));
         if stream.events > 0 && !stream.heard {
             stream.heard = true;
@@ -67,7 +66,7 @@ impl Load for Streams {
     }
 
     fn lost(&mut self, _id: usize) -> bool {
-        self.errors += 1;
+        self.tally.errors += 1;
         false
     }
 
@@ -75,23 +74,24 @@ impl Load for Streams {
         self.silent == 0
     }
 
-    fn start(&mut self, _now: u64) {
-        self.delays = Histogram::new();
-        self.errors = 0;
-        self.streams.iter_mut().for_each(|stream| stream.events = 0);
+    fn tally(&self) -> &Tally {
+        &self.tally
     }
 
-    fn stop(&mut self) {}
+    fn tally_mut(&mut self) -> &mut Tally {
+        &mut self.tally
+    }
 
-    fn errors(&self) -> u64 {
-        self.errors
+    fn start(&mut self, _now: u64) {
+        self.tally = Tally::default();
+        self.streams.iter_mut().for_each(|stream| stream.events = 0);
     }
 
     /// A stream with fewer events than whole intervals, less one for the edges, has lost some: an error each.
     fn report(&self, elapsed_ns: u64) -> Report {
         let due = (elapsed_ns / self.interval_ns).saturating_sub(1);
         let starved = self.streams.iter().filter(|stream| stream.events < due).count();
-        report(&self.delays, self.errors + starved as u64, elapsed_ns)
+        self.tally.report(starved as u64, elapsed_ns)
     }
 }
 
