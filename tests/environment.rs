@@ -47,7 +47,7 @@ fn a_flag_wins_over_the_environment_and_that_over_the_default() {
 #[test]
 fn a_repeated_flag_replaces_the_whole_list_of_its_variable() {
     let text = settings(&VARIABLES, "--upstream c:3");
-    assert!(text.contains("\n--upstream=c:3\n--demo=off\n"), "{text}");
+    assert!(text.contains("\n--upstream=c:3\n--http2=on\n"), "{text}");
 }
 
 #[test]
