@@ -36,6 +36,10 @@ class Proxy:
         self.authority = f"127.0.0.1:{port}"
         self.url = f"http://{self.authority}"
 
+    def tls_port(self):
+        """Where it listens with TLS."""
+        return int(self.program.expect(rb"listening on \S+:(\d+) \(TLS\)")[1])
+
 
 @pytest.fixture
 def start():
@@ -96,6 +100,22 @@ def ringress(start):
 def certificates(tmp_path_factory):
     """An authority and a certificate of it for this host."""
     return Certificates(tmp_path_factory.mktemp("certificates"))
+
+
+@pytest.fixture
+def secure(ringress, certificates):
+    """Starts the proxy with TLS besides: `secure(upstream, *flags, pairs=[(cert, key), …])`, the upstream as a flag has it."""
+
+    def run(upstream, *flags, pairs=None):
+        given = ["--upstream", upstream] if upstream else ["--demo"]
+        for cert, key in pairs or [(certificates.cert, certificates.key)]:
+            given += ["--cert", cert, "--key", key]
+        proxy = ringress(None, *given, "--tls-listen", "127.0.0.1:0", *flags)
+        proxy.secure_authority = f"127.0.0.1:{proxy.tls_port()}"
+        proxy.secure_url = f"https://{proxy.secure_authority}"
+        return proxy
+
+    return run
 
 
 @pytest.fixture(
