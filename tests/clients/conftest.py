@@ -24,6 +24,8 @@ NODE = os.environ.get("RINGRESS_NODE", "node")
 LISTENING = rb"ringress listening on (\S+):(\d+)"
 NO_PROXY_SETTINGS = {"no_proxy": "*", "NO_PROXY": "*"}
 
+os.environ["PATH"] += ":/usr/sbin"  # nginx, for who is not root
+
 needs_proxy = pytest.mark.skipif(DIRECT, reason="is about the proxy itself")
 
 
