@@ -106,15 +106,14 @@ def certificates(tmp_path_factory):
 
 @pytest.fixture
 def secure(ringress, certificates):
-    """Starts the proxy with TLS besides: `secure(upstream, *flags, pairs=[(cert, key), …])`, the upstream as a flag has it."""
+    """Starts the proxy with TLS besides: `secure(upstream, *flags, pairs=[(cert, key)])`; no upstream is the demo."""
 
     def run(upstream, *flags, pairs=None):
         given = ["--upstream", upstream] if upstream else ["--demo"]
         for cert, key in pairs or [(certificates.cert, certificates.key)]:
             given += ["--cert", cert, "--key", key]
         proxy = ringress(None, *given, "--tls-listen", "127.0.0.1:0", *flags)
-        proxy.secure_authority = f"127.0.0.1:{proxy.tls_port()}"
-        proxy.secure_url = f"https://{proxy.secure_authority}"
+        proxy.secure_url = f"https://127.0.0.1:{proxy.tls_port()}"
         return proxy
 
     return run

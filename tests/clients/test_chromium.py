@@ -11,7 +11,10 @@ from origin import DEADLINE
 # With a sandbox it does not start as root, nor in most containers; the certificate is another test's.
 FLAGS = ["--headless=new", "--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage", "--no-first-run"]
 FLAGS += ["--ignore-certificate-errors", "--no-proxy-server", "--remote-debugging-port=0"]
-LOADED = "new Promise((resolve) => document.readyState === 'complete' ? resolve() : addEventListener('load', () => resolve()))"
+LOADED = """new Promise((resolve) => {
+    if (document.readyState === 'complete') resolve();
+    else addEventListener('load', () => resolve());
+})"""
 WEBSOCKET = """new Promise((resolve, reject) => {
     const socket = new WebSocket(`wss://${location.host}/ws`);
     socket.onopen = () => socket.send('over HTTP/2');

@@ -109,7 +109,8 @@ def test_nghttp_trailers(node_origin, url_of, nghttp, tmp_path):
 
 def test_h2load_sees_no_error(url_of, start):
     """Sixteen connections of sixteen streams, as fast as it goes."""
-    report = start(["h2load", "-n", "10000", "-c", "16", "-m", "16", url_of(None) + "/bytes/1000"]).run(timeout=60).decode()
+    url = url_of(None) + "/bytes/1000"
+    report = start(["h2load", "-n", "10000", "-c", "16", "-m", "16", url]).run(timeout=60).decode()
     print(report)
     assert re.search(r"10000 succeeded, 0 failed, 0 errored, 0 timeout", report), report
     assert "status codes: 10000 2xx" in report, report

@@ -1,5 +1,5 @@
-// Extended CONNECT (RFC 8441) from Node's `http2`: websocket-client.cjs URL [CA]. Sends some messages, one after the echo
-// of the other, closes, and prints what it saw as one line of JSON.
+// Extended CONNECT (RFC 8441) from Node's `http2`: websocket-client.cjs URL [CA]. Sends some messages, each
+// after the echo of the one before, closes, and prints what it saw as one line of JSON.
 const fs = require('node:fs');
 const http2 = require('node:http2');
 const websocket = require('./websocket.cjs');
