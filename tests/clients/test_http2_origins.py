@@ -140,7 +140,8 @@ def hypercorn(request, start, certificates):
 @pytest.mark.parametrize("version", ["--http1.1", "--http2-prior-knowledge"])
 def test_hypercorn_echoes_an_upload(hypercorn, ringress, curl, content, version):
     """Python's own implementation of HTTP/2, with a length this time."""
-    got = curl(version, "--data-binary", f"@{content}", "-H", "Expect:", ringress(None, "--upstream", *hypercorn).url).run()
+    url = ringress(None, "--upstream", *hypercorn).url
+    got = curl(version, "--data-binary", f"@{content}", "-H", "Expect:", url).run()
     assert sum_of(got) == sum_of(content.read_bytes())
 
 
