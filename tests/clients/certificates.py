@@ -1,4 +1,4 @@
-"""An authority of our own and a certificate from it for this host, by the openssl program."""
+"""An authority of our own and certificates from it, by the openssl program."""
 
 import subprocess
 
@@ -6,21 +6,26 @@ EC_KEY = ["-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes"]
 
 
 class Certificates:
-    """Files in PEM: `ca`, and `cert` with `key` for localhost and 127.0.0.1."""
+    """Files in PEM: `ca`, `cert` with `key` for localhost and 127.0.0.1, and what `issue` makes."""
 
     def __init__(self, folder):
         self.folder = folder
-        self.ca, self.cert, self.key = folder / "ca.pem", folder / "cert.pem", folder / "key.pem"
-        ca_key = folder / "ca.key"
-        self._make(self.ca, ca_key, "/CN=Test authority")
+        self.ca, self._ca_key = folder / "ca.pem", folder / "ca.key"
+        self._make(self.ca, self._ca_key, "/CN=Test authority")
+        self.cert, self.key = self.issue("cert", "/CN=Test server", "DNS:localhost,IP:127.0.0.1")
+
+    def issue(self, name, subject, names):
+        """A certificate for those names, and its key."""
+        cert, key = self.folder / f"{name}.pem", self.folder / f"{name}.key"
         self._make(
-            self.cert,
-            self.key,
-            "/CN=Test server",
-            *("-CA", self.ca, "-CAkey", ca_key),
+            cert,
+            key,
+            subject,
+            *("-CA", self.ca, "-CAkey", self._ca_key),
             *("-addext", "basicConstraints=critical,CA:FALSE"),
-            *("-addext", "subjectAltName=DNS:localhost,IP:127.0.0.1"),
+            *("-addext", f"subjectAltName={names}"),
         )
+        return cert, key
 
     def _make(self, cert, key, subject, *options):
         command = ["openssl", "req", "-x509", *EC_KEY, "-days", "30", "-subj", subject]

@@ -24,6 +24,8 @@ NODE = os.environ.get("RINGRESS_NODE", "node")
 LISTENING = rb"ringress listening on (\S+):(\d+)"
 NO_PROXY_SETTINGS = {"no_proxy": "*", "NO_PROXY": "*"}
 
+os.environ["PATH"] += ":/usr/sbin"  # nginx, for who is not root
+
 needs_proxy = pytest.mark.skipif(DIRECT, reason="is about the proxy itself")
 
 
@@ -35,6 +37,10 @@ class Proxy:
         self.program = program
         self.authority = f"127.0.0.1:{port}"
         self.url = f"http://{self.authority}"
+
+    def tls_port(self):
+        """Where it listens with TLS."""
+        return int(self.program.expect(rb"listening on \S+:(\d+) \(TLS\)")[1])
 
 
 @pytest.fixture
@@ -96,6 +102,21 @@ def ringress(start):
 def certificates(tmp_path_factory):
     """An authority and a certificate of it for this host."""
     return Certificates(tmp_path_factory.mktemp("certificates"))
+
+
+@pytest.fixture
+def secure(ringress, certificates):
+    """Starts the proxy with TLS besides: `secure(upstream, *flags, pairs=[(cert, key)])`; no upstream is the demo."""
+
+    def run(upstream, *flags, pairs=None):
+        given = ["--upstream", upstream] if upstream else ["--demo"]
+        for cert, key in pairs or [(certificates.cert, certificates.key)]:
+            given += ["--cert", cert, "--key", key]
+        proxy = ringress(None, *given, "--tls-listen", "127.0.0.1:0", *flags)
+        proxy.secure_url = f"https://127.0.0.1:{proxy.tls_port()}"
+        return proxy
+
+    return run
 
 
 @pytest.fixture(

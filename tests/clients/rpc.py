@@ -140,7 +140,7 @@ class Way:
             arguments += ["--tls-listen", "127.0.0.1:0", "--cert", self.certificates.cert, "--key", self.certificates.key]
         proxy = self.ringress(None, *arguments, *flags)
         self.program = proxy.program
-        self.port = int(proxy.program.expect(rb"listening on \S+:(\d+) \(TLS\)")[1]) if self.client_tls else proxy.port
+        self.port = proxy.tls_port() if self.client_tls else proxy.port
 
     def caller(self, kind, *, method=METHOD, settings=()):
         """A caller on a channel, hence a connection, of its own."""

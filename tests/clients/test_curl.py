@@ -8,12 +8,14 @@ import sys
 
 import pytest
 
+from conftest import needs_proxy
 from origin import Gate
 
 MIB = 1 << 20
 
 
-def test_an_event_arrives_while_the_handler_is_open(origin, ringress, curl):
+@pytest.mark.parametrize("version", ["--http1.1", pytest.param("--http2-prior-knowledge", marks=needs_proxy)])
+def test_an_event_arrives_while_the_handler_is_open(origin, ringress, curl, version):
     """Promise 1: curl has printed the first event before the origin says anything more."""
     gate = Gate()
 
@@ -24,7 +26,7 @@ def test_an_event_arrives_while_the_handler_is_open(origin, ringress, curl):
         request.piece(b"data: two\n\n")
         request.end()
 
-    client = curl("-N", ringress(origin(handle).port).url + "/events")
+    client = curl(version, "-N", ringress(origin(handle).port).url + "/events")
     client.expect(rb"data: one\n\n")
     assert not gate.is_set() and b"two" not in client.out
     gate.set()
