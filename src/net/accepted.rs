@@ -21,7 +21,11 @@ use super::worker::Worker;
 /// Serves one connection with TLS to its end.
 pub async fn serve_tls(worker: Rc<Worker>, socket: Socket, peer: SocketAddr, admission: Admission) {
     let accepted = worker.clock.now();
-    let Some(socket) = handshake::greet(&worker, socket, accepted).await else { return };
+    let socket = match handshake::greet(&worker, socket, accepted).await {
+        Ok(socket) => socket,
+        Err(None) => return,
+        Err(Some(refused)) => return Box::pin(part(worker, refused, peer)).await,
+    };
     if socket.tls().is_some_and(|tls| tls.speaks_h2()) {
         let io = Io::of_client(Rc::clone(&worker), socket, Vec::new());
         return Box::pin(client_h2::serve(worker, io, peer, admission, Service::Tls)).await;
@@ -45,4 +49,9 @@ pub async fn serve(
         let io = Io::of_client(Rc::clone(&worker), socket, client.inbox.bytes().to_vec());
         Box::pin(client_h2::serve(worker, io, peer, admission, service)).await;
     }
+}
+
+/// Leaves a client whose handshake failed the time to read why.
+async fn part(worker: Rc<Worker>, socket: Socket, peer: SocketAddr) {
+    Client::new(&worker, socket.into(), peer).linger(&worker).await;
 }

@@ -1,6 +1,8 @@
 //! Goal: the right certificate for each name, clients known by theirs, files reloaded under running streams,
 //! redirects. Method: several certificates and authorities, files rewritten while a stream is open.
 
+use std::io::{Read, Write};
+use std::net::TcpStream;
 use std::thread;
 use std::time::Duration;
 
@@ -114,6 +116,26 @@ fn refused(tls: &Tls, config: &std::sync::Arc<rustls::ClientConfig>) -> bool {
     let Ok(mut client) = Peer::try_connect_tls(tls.proxy.addrs[1], config, "wire.test") else { return true };
     let _ = client.try_send(get("/"));
     client.try_head().is_none()
+}
+
+/// A client that is refused reads why, also when its request was on its way: a close would reset the connection and
+/// destroy the alert.
+#[test]
+fn a_refusal_is_read() {
+    let origin = Origin::serve(|_| ok("fine"));
+    let (clients, folder) = (Authority::new(), Folder::new());
+    let ca = folder.write("clients.pem", &clients.pem);
+    let tls = Tls::with(&origin, &["--client-ca", &ca]);
+    for round in 0..20 {
+        let name = "wire.test".try_into().unwrap();
+        let mut connection = rustls::ClientConnection::new(tls.authority.trusting(), name).unwrap();
+        let mut tcp = TcpStream::connect(tls.proxy.addrs[1]).unwrap();
+        tcp.set_read_timeout(Some(PATIENCE)).unwrap();
+        let mut stream = rustls::Stream::new(&mut connection, &mut tcp);
+        let _ = stream.write_all(&vec![b'x'; 300_000]);
+        let error = stream.read(&mut [0; 1]).unwrap_err().to_string();
+        assert!(error.contains("CertificateRequired"), "round {round}: {error}");
+    }
 }
 
 /// New files are used for new connections, by SIGHUP at once and by themselves soon; a stream that runs keeps

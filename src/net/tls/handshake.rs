@@ -9,6 +9,7 @@
 //!
 //! [`Stream::into_parts`]: monoio_rustls::TlsStream::into_parts
 
+use std::cell::Cell;
 use std::future::{Future, poll_fn};
 use std::io::{self, ErrorKind, IoSlice};
 use std::pin::Pin;
@@ -36,11 +37,13 @@ use super::{ServerTls, subject};
 /// A handshake under way; its transport comes back secured.
 pub type Handshake = Pin<Box<dyn Future<Output = io::Result<Socket>>>>;
 
+/// Where a handshake leaves its connection when it fails.
+pub(super) type Left = Rc<Cell<Option<Socket>>>;
+
 /// A client's handshake on a connection that has just been accepted.
-#[must_use]
-pub fn accept(tls: Arc<ServerTls>, transport: Socket) -> Handshake {
+pub(super) fn accept(tls: Arc<ServerTls>, transport: Socket, left: Left) -> Handshake {
     Box::pin(async move {
-        let stream = TlsAcceptor::from(Arc::clone(&tls.config)).accept(Bare::new(transport)).await;
+        let stream = TlsAcceptor::from(Arc::clone(&tls.config)).accept(Bare::new(transport, left)).await;
         let (bare, connection) = stream.map_err(io::Error::from)?.into_parts();
         let transport = bare.finish().await?;
         let subject = match connection.peer_certificates().and_then(<[_]>::first) {
@@ -60,22 +63,34 @@ pub fn connect(config: Arc<ClientConfig>, name: &str, transport: Socket) -> Hand
     let name = ServerName::try_from(name.to_owned());
     Box::pin(async move {
         let name = name.map_err(|_| io::Error::from(ErrorKind::InvalidInput))?;
-        let stream = TlsConnector::from(config).connect(name, Bare::new(transport)).await;
+        let stream = TlsConnector::from(config).connect(name, Bare::new(transport, Left::default())).await;
         let (bare, connection) = stream.map_err(io::Error::from)?.into_parts();
         let transport = bare.finish().await?;
         Ok(transport.secured(Session::new(Connection::Client(connection))?))
     })
 }
 
-/// A client's handshake under `--handshake-timeout`; `None` when it failed, was late, or came in the way of a drain.
-pub async fn greet(worker: &Rc<Worker>, transport: Socket, accepted: Timestamp) -> Option<Socket> {
-    let tls = worker.shared.tls.as_ref()?.load_full();
-    let mut handshake = accept(tls, transport);
+/// A client's handshake under `--handshake-timeout`.
+///
+/// # Errors
+/// It failed, was late, or came in the way of a drain. Where the client was told why, its connection is still open: closed
+/// at once, with bytes of the client's unread, it would be reset, and the alert lost.
+pub async fn greet(
+    worker: &Rc<Worker>,
+    transport: Socket,
+    accepted: Timestamp,
+) -> Result<Socket, Option<Socket>> {
+    let tls = worker.shared.tls.as_ref().ok_or(None)?.load_full();
+    let left = Left::default();
+    let mut handshake = accept(tls, transport, Rc::clone(&left));
     let at = accepted.after(worker.shared.config.timeouts.handshake);
-    let greeted = worker.within(at, Phase::Handshake, handshake.as_mut()).await?;
+    let greeted = worker.within(at, Phase::Handshake, handshake.as_mut()).await.ok_or(None)?;
     let counter = if greeted.is_ok() { Counter::TlsHandshakes } else { Counter::TlsHandshakeFailures };
     worker.metrics.add(counter, 1);
-    greeted.inspect_err(|error| tracing::debug!(%error, "a client's TLS handshake failed")).ok()
+    greeted.map_err(|error| {
+        tracing::debug!(%error, "a client's TLS handshake failed");
+        left.take()
+    })
 }
 
 /// What a failed handshake with an origin means.
@@ -94,11 +109,12 @@ pub fn failure(error: &io::Error) -> Failure {
 struct Bare {
     transport: Option<Socket>,
     unsent: Vec<u8>,
+    left: Left,
 }
 
 impl Bare {
-    fn new(transport: Socket) -> Bare {
-        Bare { transport: Some(transport), unsent: Vec::new() }
+    fn new(transport: Socket, left: Left) -> Bare {
+        Bare { transport: Some(transport), unsent: Vec::new(), left }
     }
 
     /// Sends what is left, and gives the transport back.
@@ -135,8 +151,9 @@ impl Bare {
 impl Drop for Bare {
     /// A handshake that fails writes an alert last.
     fn drop(&mut self) {
-        if let Some(transport) = self.transport.as_mut().filter(|_| !self.unsent.is_empty()) {
-            let _ = transport.try_write(&[IoSlice::new(&self.unsent)]);
+        if let Some(mut transport) = self.transport.take() {
+            let _ = transport.try_write(&[IoSlice::new(&self.unsent)]); // whoever is gone needs no alert
+            self.left.set(Some(transport));
         }
     }
 }
