@@ -106,14 +106,14 @@ fn insecure_is_said_and_done() {
     let other = secure_for(&["other.test"], answering(|_| ok("fine")));
     let port = other.origin.addr.port();
     let proxy = Proxy::to(&[&format!("https+insecure://localhost:{port}")], &[]);
-    assert!(proxy.stderr().contains("not checked"), "{}", proxy.stderr());
+    eventually("the warning", || proxy.stderr().contains("not checked").then_some(()));
     assert_eq!(proxy.get("/").text(), "fine");
     let (insecure, checked) =
         (format!("https+insecure://localhost:{port}"), format!("https://127.0.0.1:{port}"));
     let both = Proxy::to(&[&insecure, &checked], &["--upstream-ca", &other.ca]);
     assert_eq!(both.get("/").text(), "fine", "the turn of the one");
     assert_eq!(both.get("/").text(), "fine", "the other refuses it, and hands over");
-    assert!(both.stderr().contains("cannot connect"), "{}", both.stderr());
+    eventually("the failure", || both.stderr().contains("cannot connect").then_some(()));
 }
 
 /// `--connect-timeout` covers the handshake.
