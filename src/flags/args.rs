@@ -109,7 +109,7 @@ pub struct Basics {
     )]
     pub listen: Vec<Listen>,
 
-    /// Origin to send requests to: host:port, IP:port, [IPv6]:port or unix:/path, or SCHEME://host[:port] with http, https,
+    /// Origin to send requests to: host:port, IP:port, [IPv6]:port, unix:/path or h2c+unix:/path, or SCHEME://host[:port] with http, https,
     /// h2c (HTTP/2), h2 (HTTP/2 with TLS), and https+insecure or h2+insecure, which check no certificate.
     /// Repeatable, or separated by commas. Required unless --demo is given; no default
     #[arg(
@@ -352,7 +352,7 @@ pub struct PoolArgs {
     pub upstream_age_max: Period,
 
     /// A duration of silence after which an HTTP/2 connection with streams is sent a PING, and closed if nothing answers
-    /// within 20s; 0 or off asks never. Servers of gRPC take less than 5m for an attack
+    /// within as long again, 20s at most; 0 or off asks never. Servers of gRPC take less than 5m for an attack
     #[arg(
         long, env = "RINGRESS_UPSTREAM_PING", value_name = "DURATION",
         default_value_t = Period(Pool::default().ping)

@@ -25,12 +25,12 @@ const UNIX_PATH_BYTES_MAX: usize = 107;
 pub enum UpstreamError {
     /// A scheme that is none.
     #[error(
-        "unknown scheme: write host:port, http://, https://, h2c:// (HTTP/2), h2:// (HTTP/2 with TLS), or unix:/path; \
-         https+insecure:// and h2+insecure:// check no certificate"
+        "unknown scheme: write host:port, http://, https://, h2c:// (HTTP/2), h2:// (HTTP/2 with TLS), unix:/path or \
+         h2c+unix:/path; https+insecure:// and h2+insecure:// check no certificate"
     )]
     UnknownScheme,
     /// A path, a query or a fragment.
-    #[error("a path is not supported: targets are forwarded unchanged, so write http://{0} alone")]
+    #[error("a path is not supported: targets are forwarded unchanged, so write {0} alone")]
     Path(String),
     /// Credentials.
     #[error("user names and passwords are not supported: write http://host:port")]
@@ -72,9 +72,16 @@ pub fn parse(text: &str) -> Result<Upstream, UpstreamError> {
     }
     match text.split_once("://") {
         Some((scheme, rest)) => url(scheme, rest),
-        None if text.contains("+unix:") => Err(UpstreamError::UnknownScheme),
+        None if is_scheme_of_its_own(text) => Err(UpstreamError::UnknownScheme),
         None => Ok(Upstream { origin: authority(text, None)?, scheme: Scheme::default() }),
     }
+}
+
+/// `h2c:host` for `h2c://host`, `h2+unix:/path` for what there is not.
+fn is_scheme_of_its_own(text: &str) -> bool {
+    let (before, after) = text.split_once(':').unwrap_or((text, "0"));
+    let known = Scheme::ALL.into_iter().any(|scheme| scheme.name().eq_ignore_ascii_case(before));
+    known && after.parse::<u16>().is_err() || text.contains("+unix:")
 }
 
 fn strip_prefix<'a>(text: &'a str, prefix: &str) -> Option<&'a str> {
@@ -99,7 +106,14 @@ fn url(scheme: &str, rest: &str) -> Result<Upstream, UpstreamError> {
     let scheme = known.ok_or(UpstreamError::UnknownScheme)?;
     let rest = rest.strip_suffix('/').unwrap_or(rest);
     let clear = scheme.security == Security::Clear;
-    let origin = authority(rest, Some(if clear { CLEAR_PORT } else { TLS_PORT }))?;
+    if strip_prefix(rest, "unix:").is_some() {
+        return Err(UpstreamError::UnknownScheme);
+    }
+    let origin = authority(rest, Some(if clear { CLEAR_PORT } else { TLS_PORT }));
+    let origin = origin.map_err(|error| match error {
+        UpstreamError::Path(host) => UpstreamError::Path(format!("{}://{host}", scheme.name())),
+        other => other,
+    })?;
     match origin {
         // No certificate is for an address with a scope.
         Origin::Address(SocketAddr::V6(address)) if !clear && address.scope_id() != 0 => {
@@ -268,15 +282,18 @@ mod tests {
             ("bücher.example:80", E::NotAscii),
             ("https://app:0", E::Port),
             ("https://[fe80::1%2]", E::Host),
-            ("https://app/api", E::Path("app".into())),
-            ("h2://app/api", E::Path("app".into())),
+            ("https://app/api", E::Path("https://app".into())),
+            ("h2://app/api", E::Path("h2://app".into())),
             ("h2+insecure://[fe80::1%2]", E::Host),
             ("http+insecure://app", E::UnknownScheme),
             ("h2+unix:/run/app.sock", E::UnknownScheme),
             ("ftp://app", E::UnknownScheme),
-            ("http://app/api", E::Path("app".into())),
-            ("http://app//", E::Path("app".into())),
-            ("http://app:81?x", E::Path("app:81".into())),
+            ("h2c:app", E::UnknownScheme),
+            ("h2:app:80x", E::UnknownScheme),
+            ("h2c://unix:/run/app.sock", E::UnknownScheme),
+            ("http://app/api", E::Path("http://app".into())),
+            ("http://app//", E::Path("http://app".into())),
+            ("http://app:81?x", E::Path("http://app:81".into())),
             ("app:80#x", E::Path("app:80".into())),
             ("http://user:secret@app", E::UserInfo),
             ("unix:", E::UnixPath),

@@ -59,8 +59,8 @@ const FORBIDDEN: &[&str] = &[
     "content-type",
 ];
 
-/// Prefix of the names with which proxies speak of the client.
-const FORWARDED_PREFIX: &[u8] = b"x-forwarded-";
+/// Prefixes of the names with which proxies speak of the client.
+const PREFIXES: [&[u8]; 2] = [b"x-forwarded-", b"x-client-cert"];
 
 /// A trailer section: as received until its empty line came, then the accepted lines.
 #[derive(Debug, Default)]
@@ -114,10 +114,10 @@ fn accepted(section: &[u8]) -> Result<Vec<u8>, HeadError> {
 
 /// Whether a field of this name may be forwarded in a trailer section.
 pub fn may_be_trailer(name: &[u8]) -> bool {
-    let forwarded = name
-        .split_at_checked(FORWARDED_PREFIX.len())
-        .is_some_and(|(start, _)| start.eq_ignore_ascii_case(FORWARDED_PREFIX));
-    !forwarded
+    let claims = |prefix: &[u8]| {
+        name.split_at_checked(prefix.len()).is_some_and(|(start, _)| start.eq_ignore_ascii_case(prefix))
+    };
+    !PREFIXES.into_iter().any(claims)
         && !name.contains(&b'_')
         && !FORBIDDEN.iter().any(|forbidden| name.eq_ignore_ascii_case(forbidden.as_bytes()))
 }

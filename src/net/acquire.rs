@@ -103,12 +103,16 @@ impl Driver<'_> {
                 let greeted = self.step(pin!(origin::greet(&worker, socket))).await?;
                 let greeted = greeted.map_err(|error| {
                     self.worker.upstreams.failed(index, &error, self.worker.clock.now());
-                    Failure::NotHttp2
+                    origin::failure(&error)
                 })?;
                 let link = origin::start(self.worker, greeted, endpoint);
                 let seat = poll_fn(|cx| Poll::Ready(link.seat(cx))).await;
+                let Some(seat) = seat else {
+                    link.close(); // it allows no streams, or has said GOAWAY already
+                    return Err(Failure::StreamRefused);
+                };
                 opening.done(link);
-                seat.ok_or(Failure::StreamRefused)?
+                seat
             }
         };
         if seat.reused {
@@ -154,10 +158,13 @@ impl Driver<'_> {
         let config = self.worker.upstream_tls.of(scheme).ok_or(Failure::TlsProtocol)?;
         let mut handshake = handshake::connect(Arc::clone(config), name, socket);
         let greeted = self.step(handshake.as_mut()).await?;
-        greeted.map_err(|error| {
+        let socket = greeted.map_err(|error| {
             self.worker.upstreams.failed(index, &error, self.worker.clock.now());
             handshake::failure(&error)
-        })
+        })?;
+        // RFC 9113 §3.2: with TLS, HTTP/2 is spoken where ALPN has agreed on it.
+        let agreed = !scheme.http2 || socket.tls().is_some_and(|tls| tls.speaks_h2());
+        if agreed { Ok(socket) } else { Err(Failure::NotHttp2) }
     }
 
     /// Waits for one step on the way to an endpoint, under the deadline of the connection and with an eye on the client.

@@ -66,7 +66,7 @@ impl Driver<'_> {
             Ok(fate) => fate,
             Err(failure) => Box::pin(self.conclude(failure)).await,
         };
-        self.count_bytes();
+        self.count_bytes(fate);
         record::conclude(self.worker, self.client.peer, self.txn);
         fate
     }
@@ -116,8 +116,6 @@ impl Driver<'_> {
             upstream.transport.reset_stream(reason);
         }
         let why = match failure {
-            // Nothing was done: the client may try again, whatever it asked (§8.7).
-            Failure::StreamRefused => Some(Reason::REFUSED_STREAM),
             Failure::ResponseCut => upstream.transport.reset_by_peer().filter(|why| *why != Reason::NO_ERROR),
             _ => None,
         };
@@ -146,6 +144,8 @@ impl Driver<'_> {
         let mut ready = false;
         if self.txn.exchange.wants_origin() {
             ready |= upstream.transport.poll_readable(cx).is_ready();
+        } else {
+            upstream.transport.absorb(cx);
         }
         if !self.txn.to_origin.is_empty() {
             ready |= upstream.transport.poll_writable(cx).is_ready();
@@ -161,6 +161,8 @@ impl Driver<'_> {
         }
         if self.txn.exchange.wants_client() || self.client.inbox.bytes().len() < limits::PIPELINE_BYTES_MAX {
             ready |= self.client.transport.poll_readable(cx).is_ready();
+        } else {
+            self.client.transport.absorb(cx);
         }
         ready
     }
@@ -211,7 +213,7 @@ impl Driver<'_> {
         let to_origin = std::mem::take(&mut self.txn.to_origin);
         let ended = tunnel::run(self.worker, self.client, upstream, to_client, to_origin).await;
         self.txn.facts.bytes_in = ended.bytes_in;
-        self.txn.facts.bytes_out = ended.bytes_out;
+        self.txn.facts.bytes_out += ended.bytes_out; // behind what came with the 101
         self.txn.facts.failure = ended.failure;
         ClientFate::Close
     }
@@ -239,7 +241,8 @@ impl Driver<'_> {
         }
         if failure == Failure::StreamRefused && self.client.http2 {
             self.txn.facts.status = failure.status(0);
-            return ClientFate::Cut; // it was told so: the client may try again, whatever it asked
+            self.client.transport.reset_stream(Reason::REFUSED_STREAM);
+            return ClientFate::Cut; // RFC 9113 §8.7: it may try again, whatever it asked
         }
         let keep_alive = self.respond(failure);
         match self.flush_client().await {
@@ -296,7 +299,7 @@ impl Driver<'_> {
         self.client.flush(self.worker, outbox).await
     }
 
-    fn count_bytes(&mut self) {
+    fn count_bytes(&mut self, fate: ClientFate) {
         if !self.txn.facts.tunnel {
             let unsent = |outbox: &Outbox| outbox.unsent() as u64;
             self.txn.facts.bytes_in =
@@ -304,8 +307,8 @@ impl Driver<'_> {
             if self.txn.exchange.is_responding() {
                 let mut out =
                     self.txn.exchange.download().payload().saturating_sub(unsent(&self.txn.to_client));
-                if self.txn.facts.failure.is_some() {
-                    // What the kernel still holds for a client that is cut, the client never got.
+                if fate == ClientFate::Reset || self.txn.facts.failure == Some(Failure::ClientGone) {
+                    // What the kernel still holds for a client that is gone or reset, the client never got.
                     out = out.saturating_sub(u64::from(self.client.transport.unacknowledged()));
                 }
                 self.txn.facts.bytes_out = out;

@@ -292,6 +292,7 @@ impl Driver<'_> {
                 Verdict::Tunnel => {
                     self.release_head();
                     self.txn.to_client.stage(&self.worker.pool).extend_from_slice(bytes);
+                    self.txn.facts.bytes_out = bytes.len() as u64;
                     return Ok(Progress::Switched);
                 }
             }

@@ -25,6 +25,9 @@ pub trait Stream {
     /// Something to read is here.
     fn is_readable(&self) -> bool;
 
+    /// Takes what has come off the connection that others share, while nobody wants to read it.
+    fn absorb(&mut self, cx: &mut Context<'_>);
+
     /// Reads what is here: `Ok(Some(0))` is the end of a tunnel, `Ok(None)` is "not now".
     ///
     /// # Errors
@@ -121,6 +124,13 @@ impl Transport {
         match self {
             Transport::Socket(socket) => socket.poll_writable(cx),
             Transport::Stream(stream) => stream.poll_writable(cx),
+        }
+    }
+
+    /// While nobody wants to read: see [`Stream::absorb`]. A socket keeps its bytes to itself.
+    pub fn absorb(&mut self, cx: &mut Context<'_>) {
+        if let Transport::Stream(stream) = self {
+            stream.absorb(cx);
         }
     }
 

@@ -126,8 +126,11 @@ impl Way {
     }
 
     fn poll(&mut self, from: &mut Transport, to: &mut Transport, cx: &mut Context<'_>) -> bool {
-        let readable =
-            self.stage == Stage::Open && self.outbox.is_empty() && from.poll_readable(cx).is_ready();
+        let wanted = self.stage == Stage::Open && self.outbox.is_empty();
+        let readable = wanted && from.poll_readable(cx).is_ready();
+        if !wanted {
+            from.absorb(cx);
+        }
         let writable = !self.outbox.is_empty() && to.poll_writable(cx).is_ready();
         readable || writable
     }

@@ -38,6 +38,8 @@ pub enum Failure {
     NotHttp2,
     /// The origin refused the stream before it looked at the request (RFC 9113 §8.7).
     StreamRefused,
+    /// The origin reset the stream before a response, with this code (RFC 9113 §7).
+    StreamReset(u32),
     /// The origin has no tunnels in HTTP/2 (RFC 8441), and one was asked for.
     NoTunnel,
     /// The upstream connection ended before the response head did.
@@ -91,6 +93,7 @@ impl Failure {
             | Failure::NameUnresolved
             | Failure::NotHttp2
             | Failure::StreamRefused
+            | Failure::StreamReset(_)
             | Failure::NoTunnel
             | Failure::UpstreamClosed
             | Failure::BadResponse(_)
@@ -129,6 +132,7 @@ impl Failure {
             | Failure::NameUnresolved
             | Failure::NotHttp2
             | Failure::StreamRefused
+            | Failure::StreamReset(_)
             | Failure::NoTunnel
             | Failure::UpstreamClosed
             | Failure::BadResponse(_)
@@ -164,9 +168,10 @@ impl Failure {
             Failure::TlsProtocol => "tls_protocol_error",
             Failure::NameUnresolved => "dns_error",
             Failure::Exhausted => "connection_limit_reached",
-            Failure::UpstreamClosed | Failure::StreamRefused | Failure::TunnelBroken => {
-                "connection_terminated"
-            }
+            Failure::UpstreamClosed
+            | Failure::StreamRefused
+            | Failure::StreamReset(_)
+            | Failure::TunnelBroken => "connection_terminated",
             Failure::BadResponse(HeadError::HeadTooLarge | HeadError::TooManyFields) => {
                 "http_response_header_section_size"
             }
@@ -199,6 +204,15 @@ impl Failure {
             Failure::Exhausted => "exhausted",
             Failure::NotHttp2 => "not-http2",
             Failure::StreamRefused => "stream-refused",
+            Failure::StreamReset(code) => match code {
+                0 => "reset-no-error",
+                1 => "reset-protocol-error",
+                2 => "reset-internal-error",
+                8 => "reset-cancel",
+                11 => "reset-enhance-your-calm",
+                13 => "reset-http-1-1-required",
+                _ => "reset-before-response",
+            },
             Failure::NoTunnel => "no-extended-connect",
             Failure::UpstreamClosed => "closed-before-response",
             Failure::ResponseCut => "reset-in-response",
@@ -257,6 +271,7 @@ impl Failure {
             | Failure::UpgradeUnasked
             | Failure::InterimFlood => "the upstream's response is not valid",
             Failure::ResponseCut | Failure::TunnelBroken => "the upstream broke off its response",
+            Failure::StreamReset(_) => "the upstream gave the request up",
             Failure::Exhausted => "the server is overloaded",
         }
     }

@@ -7,6 +7,7 @@ use std::io::Write as _;
 use std::time::Duration;
 
 use crate::h1::Field;
+use crate::h1::error::BodyError;
 use crate::time::Phase;
 
 use super::error::{Failure, Side};
@@ -24,7 +25,8 @@ fn value<'a>(source: Source<'a>, name: &[u8]) -> Option<&'a [u8]> {
 }
 
 /// `application/grpc`, with a message format or parameters or without; not `application/grpc-web`.
-fn is_call_type(content_type: &[u8]) -> bool {
+#[must_use]
+pub fn is_call_type(content_type: &[u8]) -> bool {
     const KIND: &[u8] = b"application/grpc";
     content_type.split_at_checked(KIND.len()).is_some_and(|(kind, rest)| {
         kind.eq_ignore_ascii_case(KIND) && matches!(rest.first(), None | Some(b'+' | b';' | b' '))
@@ -57,7 +59,9 @@ fn duration(value: &[u8]) -> Option<Duration> {
 
 /// The `grpc-status` of a failed exchange (codes: statuscodes.md of the grpc repository).
 fn status(failure: Failure) -> u8 {
+    const CANCELLED: u8 = 1;
     const DEADLINE_EXCEEDED: u8 = 4;
+    const PERMISSION_DENIED: u8 = 7;
     const RESOURCE_EXHAUSTED: u8 = 8;
     const INTERNAL: u8 = 13;
     const UNAVAILABLE: u8 = 14;
@@ -65,6 +69,12 @@ fn status(failure: Failure) -> u8 {
         Failure::Timeout(Phase::Drain) => UNAVAILABLE,
         Failure::Timeout(_) => DEADLINE_EXCEEDED,
         Failure::BodyTooLarge => RESOURCE_EXHAUSTED,
+        // The table "Errors" of PROTOCOL-HTTP2.md.
+        Failure::StreamReset(8) => CANCELLED,
+        Failure::StreamReset(11) => RESOURCE_EXHAUSTED,
+        Failure::StreamReset(12) => PERMISSION_DENIED,
+        Failure::StreamReset(_) | Failure::BadResponse(_) | Failure::InterimFlood => INTERNAL,
+        Failure::BadResponseBody(error) if error != BodyError::Truncated => INTERNAL,
         _ if failure.side() == Side::Client => INTERNAL,
         _ => UNAVAILABLE,
     }

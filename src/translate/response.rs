@@ -1,11 +1,12 @@
 //! Responses: the engine's HTTP/1.1 head for a client of HTTP/2, and an HTTP/2 origin's head as HTTP/1.1 bytes.
 
-use http::header::{CONTENT_LENGTH, COOKIE};
+use http::header::{CONTENT_LENGTH, CONTENT_TYPE, COOKIE};
 use http::response::Parts;
-use http::{Response, StatusCode};
+use http::{HeaderValue, Response, StatusCode};
 
 use crate::h1::{Method, ResponseHead};
 use crate::proxy::forward::Source;
+use crate::proxy::grpc;
 
 use super::{Body, Malformed, WEBSOCKET, fields};
 
@@ -31,14 +32,18 @@ pub fn read_head(head: &ResponseHead, source: Source<'_>) -> Result<Response<()>
 /// The response is malformed.
 pub fn write_head(parts: &Parts, method: Method, ended: bool, out: &mut Vec<u8>) -> Result<Body, Malformed> {
     begin(parts, out)?;
-    for length in parts.headers.get_all(CONTENT_LENGTH) {
+    // A call's status is in its trailers, which HTTP/1.1 has behind chunks alone.
+    let kind = parts.headers.get(CONTENT_TYPE).map_or(&[][..], HeaderValue::as_bytes);
+    let is_call = !ended && grpc::is_call_type(kind);
+    for length in parts.headers.get_all(CONTENT_LENGTH).iter().filter(|_| !is_call) {
         fields::line(out, b"content-length", length.as_bytes());
     }
     for cookie in parts.headers.get_all(COOKIE) {
         fields::line(out, b"cookie", cookie.as_bytes());
     }
     let bodiless = method == Method::Head || matches!(parts.status.as_u16(), 204 | 304);
-    let body = match (ended || bodiless, parts.headers.contains_key(CONTENT_LENGTH)) {
+    let declared = parts.headers.contains_key(CONTENT_LENGTH) && !is_call;
+    let body = match (ended || bodiless, declared) {
         (true, true) => Body::None,
         (true, false) if bodiless => Body::None,
         (true, false) => {

@@ -111,9 +111,11 @@ fn trailers_pass_both_ways() {
     let proxy = Proxy::of(&origin);
     let response = proxy.client().exchange(
         "POST / HTTP/1.1\r\nHost: wire.test\r\nTE: trailers\r\nConnection: TE\r\nTrailer: X-Up\r\n\
-         Transfer-Encoding: chunked\r\n\r\n2\r\nhi\r\n0\r\nX-Up: 1\r\n\r\n",
+         Transfer-Encoding: chunked\r\n\r\n2\r\nhi\r\n0\r\nX-Up: 1\r\nX-Client-Cert-Subject: CN=root\r\n\r\n",
     );
-    assert_eq!(rx.take().trailer("x-up"), Some("1"));
+    let request = rx.take();
+    assert_eq!(request.trailer("x-up"), Some("1"));
+    assert_eq!(request.trailer("x-client-cert-subject"), None, "who a client is, it does not say itself");
     assert_eq!(response.body.trailer("x-down"), Some("2"));
 }
 

@@ -299,6 +299,79 @@ fn a_refusal_that_stands_is_passed_on() {
     assert_eq!((line.get("status"), line.get("detail"), line.get("retries")), ("502", "stream-refused", "0"));
 }
 
+/// Any other reset is an answer: the request is not asked again, and the code is said.
+#[test]
+fn a_reset_is_an_answer() {
+    let origin = Http2Origin::start();
+    let proxy = proxy_to(&origin, &[]);
+    for (code, detail, status) in [
+        (Reason::INTERNAL_ERROR, "reset-internal-error", "13"),
+        (Reason::ENHANCE_YOUR_CALM, "reset-enhance-your-calm", "8"),
+        (Reason::CANCEL, "reset-cancel", "1"),
+        (Reason::HTTP_1_1_REQUIRED, "reset-http-1-1-required", "13"),
+        (Reason::INADEQUATE_SECURITY, "reset-before-response", "7"),
+    ] {
+        let mut client = proxy.client();
+        client.send(get(&format!("/{detail}")));
+        origin.next().respond.send_reset(code);
+        let head = client.head();
+        assert_eq!(head.status(), 502);
+        assert!(head.value("proxy-status").unwrap().contains(detail), "{head:?}");
+        assert_eq!(proxy.log_for(&format!("/{detail}")).get("retries"), "0");
+
+        let mut caller = Http2::connect(proxy.addr());
+        let mut call = post2("/call");
+        call.headers_mut().insert("content-type", HeaderValue::from_static("application/grpc"));
+        let opened = caller.open(call, true);
+        origin.next().respond.send_reset(code);
+        assert_eq!(caller.head(opened.response).0.headers()["grpc-status"], status, "{detail}");
+    }
+    assert_eq!(origin.accepted(), 1);
+}
+
+/// What a GOAWAY leaves out was not looked at, whatever code it has.
+#[test]
+fn what_a_goaway_leaves_out_is_asked_again() {
+    const HEADERS: u8 = 1;
+    let origin = Origin::start(|mut conn| {
+        conn.send([0, 0, 0, 4, 0, 0, 0, 0, 0]); // SETTINGS
+        conn.exactly(24); // the preface
+        loop {
+            let Some(head) = conn.try_exactly(9) else { return };
+            let length = usize::from(head[0]) << 16 | usize::from(head[1]) << 8 | usize::from(head[2]);
+            conn.exactly(length);
+            if head[3] == HEADERS {
+                break;
+            }
+        }
+        if conn.number == 0 {
+            conn.send([0, 0, 8, 7, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 11]); // GOAWAY, last 0, ENHANCE_YOUR_CALM
+        } else {
+            conn.send([0, 0, 1, HEADERS, 5, 0, 0, 0, 1, 0x89]); // :status 204
+        }
+        let _ = conn.until_end();
+    });
+    let proxy = Proxy::to(&[&format!("h2c://{}", origin.addr)], &[]);
+    let head = proxy.client().exchange("POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 0\r\n\r\n").head;
+    assert_eq!((head.status(), origin.accepted()), (204, 2));
+}
+
+/// An origin that allows no streams is not kept company: its connection is closed, and the client told to try again.
+#[test]
+fn an_origin_without_streams_is_left() {
+    let mut builder = Builder::new();
+    builder.max_concurrent_streams(0);
+    let origin = Http2Origin::start_with(builder);
+    let proxy = proxy_to(&origin, &[]);
+    for _ in 0..5 {
+        assert_eq!(proxy.get("/").head.status(), 502);
+    }
+    let mut client = Http2::connect(proxy.addr());
+    let opened = client.open(get2("/"), true);
+    assert_eq!(client.wait(opened.response).unwrap_err().reason(), Some(Reason::REFUSED_STREAM));
+    eventually("they are closed", || (origin.open() == 0).then_some(()));
+}
+
 /// A connection that dies between two requests costs the next one nothing.
 #[test]
 fn a_lost_connection_is_replaced() {
@@ -499,6 +572,42 @@ fn a_slow_client_stalls_its_stream_alone() {
     assert!(held < 40 << 10, "{held} KiB are held for 20 clients that do not read");
 }
 
+/// Small frames for clients that do not read are held as bytes: as frames they would end the whole connection.
+#[test]
+fn small_frames_for_slow_clients_harm_nobody() {
+    let origin = Http2Origin::start();
+    let proxy = proxy_to(&origin, &[]);
+    let mut builder = h2::client::Builder::new();
+    builder.initial_window_size(0);
+    let mut slow = Http2::connect_with(proxy.addr(), &builder);
+    let mut quick = proxy.client();
+    quick.send(get("/quick"));
+    let mut neighbour = origin.next();
+    let mut events = neighbour.respond.send_response(answer(200), false).unwrap();
+    quick.head();
+    let mut stalled: Vec<_> = (0..80)
+        .map(|_| {
+            let opened = slow.open(get2("/slow"), true);
+            let mut asked = origin.next();
+            let mut down = asked.respond.send_response(answer(200), false).unwrap();
+            down.send_data("first".into(), false).unwrap();
+            let (_, body) = slow.head(opened.response);
+            (opened.body, body, asked, down)
+        })
+        .collect();
+    std::thread::sleep(Duration::from_millis(100)); // each stands before a shut window now
+    for (_, _, _, down) in &mut stalled {
+        (0..1_500).for_each(|_| down.send_data("token".into(), false).unwrap());
+    }
+    for n in 0..20 {
+        events.send_data(format!("event {n}").into(), false).unwrap();
+        assert_eq!(quick.chunk(), Chunk::Data(format!("event {n}").into_bytes()));
+        std::thread::sleep(Duration::from_millis(20)); // while the small ones come in
+    }
+    assert_eq!(origin.accepted(), 1);
+    drop(stalled);
+}
+
 // ----- WebSockets
 
 /// RFC 8441 behind clients of both versions: an Upgrade becomes an extended CONNECT, and a CONNECT stays one.
@@ -545,7 +654,8 @@ fn websockets_are_tunnelled() {
     assert_eq!(origin.rest(&mut asked.body).unwrap().0, b"up");
     down.send_data("down".into(), true).unwrap();
     assert_eq!(client.rest(body).unwrap().0, b"down");
-    assert_eq!(proxy.log_for("/new").get("tunnel"), "true");
+    let line = proxy.log_for("/new");
+    assert_eq!((line.get("tunnel"), line.get("bytes_in"), line.get("bytes_out")), ("true", "2", "4"));
 }
 
 /// An origin that says no to a tunnel, and one that has none.

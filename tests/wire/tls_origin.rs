@@ -116,6 +116,18 @@ fn insecure_is_said_and_done() {
     eventually("the failure", || both.stderr().contains("cannot connect").then_some(()));
 }
 
+/// HTTP/2 is spoken where ALPN has agreed on it, and nowhere else (RFC 9113 §3.2).
+#[test]
+fn an_origin_that_does_not_agree_on_http2_is_not_spoken_to() {
+    let origin = secure(|mut conn| {
+        assert_eq!(conn.until_end().0, b"", "something was said");
+    });
+    let upstream = format!("h2://localhost:{}", origin.origin.addr.port());
+    let head = Proxy::to(&[&upstream], &["--upstream-ca", &origin.ca]).get("/").head;
+    assert_eq!(head.status(), 502);
+    assert!(head.value("proxy-status").unwrap().contains("not-http2"), "{head:?}");
+}
+
 /// `--connect-timeout` covers the handshake.
 #[test]
 fn an_origin_that_never_shakes_hands_is_given_up() {

@@ -131,6 +131,10 @@ impl Stream for Inbound {
         self.receiving.is_readable()
     }
 
+    fn absorb(&mut self, cx: &mut Context<'_>) {
+        self.receiving.absorb(cx);
+    }
+
     fn try_read(&mut self, buf: &mut [u8]) -> io::Result<Option<usize>> {
         let Inbound { receiving, writing, .. } = self;
         let read = receiving.try_read(buf, |receiving, cx| poll_arrival(receiving, writing, cx));

@@ -13,6 +13,7 @@ use h2::{Reason, SendStream};
 use http::Request;
 
 use crate::config::Security;
+use crate::h1::HeadError;
 use crate::limits;
 use crate::proxy::endpoint::Endpoint;
 use crate::proxy::error::Failure;
@@ -129,21 +130,21 @@ impl Seat {
         self.send.send_request(request, over).map_err(|_| Failure::StreamRefused)
     }
 
-    /// The failure that `error` stands for, where it is more than a broken connection.
+    /// The failure that `error` stands for, before a response, where it is more than a lost connection.
     #[must_use]
     pub fn failure(&self, error: &h2::Error) -> Option<Failure> {
-        if !error.is_remote() {
-            return None;
-        }
-        match (error.is_reset(), error.is_go_away(), error.reason()) {
+        match error.reason() {
+            _ if error.is_io() => None,
+            // RFC 9113 §6.8: the stream is beyond the last one that will be processed, whatever the code.
+            _ if error.is_go_away() && error.is_remote() => Some(Failure::StreamRefused),
             // RFC 9113 §8.7: no processing has occurred. It bears fewer streams than it said.
-            (true, _, Some(Reason::REFUSED_STREAM)) => {
+            Some(Reason::REFUSED_STREAM) if error.is_remote() => {
                 self.link.bears.set(self.link.streams.get().saturating_sub(1).max(1));
                 Some(Failure::StreamRefused)
             }
-            // RFC 9113 §6.8: the stream is beyond the last one that will be processed.
-            (_, true, Some(Reason::NO_ERROR)) => Some(Failure::StreamRefused),
-            _ => None,
+            Some(reason) if error.is_remote() => Some(Failure::StreamReset(reason.into())),
+            // What `h2` refused: on this stream, or for the whole connection.
+            _ => Some(Failure::BadResponse(HeadError::Malformed)),
         }
     }
 

@@ -17,6 +17,7 @@ use h2::{Ping, PingPong};
 
 use crate::limits;
 use crate::proxy::endpoint::Endpoint;
+use crate::proxy::error::Failure;
 use crate::telemetry::metrics::Counter;
 use crate::time::Timestamp;
 
@@ -64,6 +65,21 @@ pub async fn greet(worker: &Rc<Worker>, socket: Socket) -> io::Result<Greeted> {
     })
     .await?;
     Ok(Greeted { send, connection, tap })
+}
+
+/// What it means that an origin could not be greeted.
+#[must_use]
+pub fn failure(error: &io::Error) -> Failure {
+    let h2 = error.get_ref().and_then(|inner| inner.downcast_ref::<h2::Error>());
+    match h2 {
+        Some(h2) if h2.is_go_away() && h2.is_remote() => Failure::StreamRefused,
+        // It hung up before it said anything.
+        Some(h2) if h2.get_io().is_some_and(|io| io.kind() != ErrorKind::InvalidData) => {
+            Failure::UpstreamClosed
+        }
+        None if error.kind() == ErrorKind::UnexpectedEof => Failure::UpstreamClosed,
+        Some(_) | None => Failure::NotHttp2,
+    }
 }
 
 /// Drives the connection from here on, in a task of its own.

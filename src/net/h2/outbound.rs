@@ -212,6 +212,10 @@ impl Stream for Outbound {
         self.receiving.is_readable()
     }
 
+    fn absorb(&mut self, cx: &mut Context<'_>) {
+        self.receiving.absorb(cx);
+    }
+
     fn try_read(&mut self, buf: &mut [u8]) -> io::Result<Option<usize>> {
         let Outbound { receiving, dialog, .. } = self;
         let read = receiving.try_read(buf, |receiving, cx| dialog.poll_arrival(receiving, cx));

@@ -9,7 +9,7 @@ use std::io::{self, ErrorKind, Write as _};
 use std::rc::Rc;
 use std::task::{Context, Poll, Waker};
 
-use bytes::{Buf, Bytes};
+use bytes::{Buf, Bytes, BytesMut};
 use h2::{Reason, RecvStream};
 use http::HeaderMap;
 
@@ -46,6 +46,8 @@ pub struct Receiving {
     body: Option<RecvStream>,
     /// Data that has arrived.
     data: Bytes,
+    /// Data behind it, of frames that were taken from the connection ahead of the engine.
+    backlog: BytesMut,
     /// Trailers that have arrived.
     trailers: Option<HeaderMap>,
     /// Bytes the engine has read, whose room in the window is not given back.
@@ -67,6 +69,7 @@ impl Receiving {
             framing: Body::None,
             body: None,
             data: Bytes::new(),
+            backlog: BytesMut::new(),
             trailers: None,
             owed: 0,
             stage: Stage::Quiet,
@@ -104,7 +107,15 @@ impl Receiving {
     /// Something to read is here.
     #[must_use]
     pub fn is_readable(&self) -> bool {
-        self.has_text() || !self.data.is_empty() || matches!(self.stage, Stage::Ending | Stage::Gone)
+        self.has_text()
+            || !self.data.is_empty()
+            || !self.backlog.is_empty()
+            || matches!(self.stage, Stage::Ending | Stage::Gone)
+    }
+
+    /// All that is here is in the backlog.
+    fn is_behind(&self) -> bool {
+        self.data.is_empty() && !self.backlog.is_empty() && !self.has_text()
     }
 
     fn has_text(&self) -> bool {
@@ -118,8 +129,23 @@ impl Receiving {
         open && self.body.as_ref().is_some_and(|body| !body.is_end_stream())
     }
 
+    /// Takes what has come from the connection although the engine does not want it yet. Its window stays shut, so the
+    /// bytes are as many as before; but frames would stay frames, and `h2` ends a connection, with all of its streams,
+    /// that holds too many small ones.
+    pub fn absorb(&mut self, cx: &mut Context<'_>) {
+        let Some(body) = self.body.as_mut().filter(|_| self.stage == Stage::Open) else { return };
+        // The end, or an error, is still there when the engine asks.
+        while let Poll::Ready(Some(Ok(data))) = body.poll_data(cx) {
+            self.backlog.extend_from_slice(&data);
+        }
+    }
+
     /// Ready when data, the end, or a reset has come.
     pub fn poll_body(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        if !self.backlog.is_empty() {
+            self.data = std::mem::take(&mut self.backlog).freeze();
+            return Poll::Ready(());
+        }
         let Some(body) = &mut self.body else { return Poll::Pending };
         loop {
             match body.poll_data(cx) {
@@ -160,7 +186,9 @@ impl Receiving {
         let mut filled = 0;
         loop {
             // Whoever waits asks again, with a waker of its own.
-            if !self.is_readable() && arrive(self, &mut Context::from_waker(Waker::noop())).is_pending() {
+            if (!self.is_readable() || self.is_behind())
+                && arrive(self, &mut Context::from_waker(Waker::noop())).is_pending()
+            {
                 break;
             }
             let room = buf.get_mut(filled..).unwrap_or_default();
