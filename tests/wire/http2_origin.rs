@@ -405,6 +405,49 @@ fn idle_connections_are_closed() {
     assert_took(since, Duration::from_secs(1));
 }
 
+/// After `--upstream-age-max` a connection takes no more streams, and is closed when its last one ends.
+#[test]
+fn old_connections_take_no_more() {
+    let origin = Http2Origin::start();
+    let proxy = proxy_to(&origin, &["--upstream-age-max", "500ms"]);
+    let (mut old, mut new) = (proxy.client(), proxy.client());
+    old.send(get("/"));
+    let mut first = origin.next();
+    std::thread::sleep(Duration::from_millis(800));
+    new.send(get("/"));
+    let mut second = origin.next();
+    assert_eq!((first.connection, second.connection), (0, 1));
+    for (asked, client) in [(&mut first, &mut old), (&mut second, &mut new)] {
+        asked.respond.send_response(answer(204), true).unwrap();
+        assert_eq!(client.head().status(), 204);
+    }
+    eventually("both are closed", || (origin.open() == 0).then_some(()));
+}
+
+/// A drain lets streams end, and then goes at once: with a GOAWAY, and no wait for idle connections.
+#[test]
+fn a_drain_waits_for_streams_alone() {
+    let origin = Http2Origin::start();
+    let mut proxy = proxy_to(&origin, &["--workers", "2"]);
+    let mut clients: Vec<Peer> = (0..4).map(|_| proxy.client()).collect();
+    clients.iter_mut().for_each(|client| client.send(get("/")));
+    let mut asked: Vec<_> = (0..4).map(|_| origin.next()).collect();
+    let last = asked.pop().unwrap();
+    for mut asked in asked {
+        asked.respond.send_response(answer(204), true).unwrap();
+    }
+    proxy.terminate();
+    std::thread::sleep(Duration::from_millis(200)); // the drain is under way
+    assert!(origin.open() >= 1, "the last stream's connection is gone");
+    let since = Instant::now();
+    let mut respond = last.respond;
+    respond.send_response(answer(204), true).unwrap();
+    assert_eq!(proxy.wait().code(), Some(0));
+    assert!(since.elapsed() < SLACK, "{:?}", since.elapsed());
+    assert!(clients.iter_mut().filter_map(Peer::try_head).all(|head| head.status() == 204));
+    eventually("all are closed", || (origin.open() == 0).then_some(()));
+}
+
 /// A connection that answers nothing, not even PING, is given up: its streams end.
 #[test]
 fn a_dead_connection_is_found_out() {
