@@ -11,6 +11,7 @@ mod h2_attacks;
 mod h2_conformance;
 mod harness;
 mod http2;
+mod http2_links;
 mod http2_origin;
 mod lifecycle;
 mod log;
