@@ -209,10 +209,9 @@ def test_an_origin_that_is_not_there(way):
 
 
 @needs_proxy
+@pytest.mark.parametrize("way", [(False, True), (True, True)], indirect=True, ids=["h2c-tls", "tls-tls"])
 def test_an_origin_that_cannot_be_verified(way, tmp_path):
     """An origin with a certificate of somebody else's is not there either."""
-    if not way.origin_tls:
-        pytest.skip("without TLS there is nothing to verify")
     call = way("unary_unary", lambda request, _: request, "--upstream-ca", Certificates(tmp_path).ca)
     with failure(Code.UNAVAILABLE) as raised:
         call(b"x")
