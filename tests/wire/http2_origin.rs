@@ -393,14 +393,15 @@ fn websockets_are_tunnelled() {
     let mut asked = origin.next();
     assert_eq!(asked.request.method(), Method::CONNECT);
     let mut down = asked.respond.send_response(answer(200), false).unwrap();
+    down.send_data("early ".into(), false).unwrap(); // it comes with the head
     let (head, body) = client.head(opened.response);
     assert_eq!(head.status(), 200);
     opened.body.send_data("up".into(), true).unwrap();
     assert_eq!(origin.rest(&mut asked.body).unwrap().0, b"up");
     down.send_data("down".into(), true).unwrap();
-    assert_eq!(client.rest(body).unwrap().0, b"down");
+    assert_eq!(client.rest(body).unwrap().0, b"early down");
     let line = proxy.log_for("/new");
-    assert_eq!((line.get("tunnel"), line.get("bytes_in"), line.get("bytes_out")), ("true", "2", "4"));
+    assert_eq!((line.get("tunnel"), line.get("bytes_in"), line.get("bytes_out")), ("true", "2", "10"));
 }
 
 /// An origin that says no to a tunnel, and one that has none.
