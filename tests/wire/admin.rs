@@ -308,7 +308,7 @@ fn a_slow_client_is_cut_and_delays_nobody() {
         assert_eq!(ask(&proxy, "/healthz").text(), "ok\n");
         asked.elapsed()
     });
-    while !half.stirs_within(Duration::from_millis(500)) {
+    while started.elapsed() < PATIENCE && !half.stirs_within(Duration::from_millis(500)) {
         let _ = half.try_send("o");
     }
     assert_eq!(half.response().head.status(), 408);
