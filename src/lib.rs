@@ -13,9 +13,9 @@
 //! | [`h1`] | HTTP/1.1: heads, fields, framing, chunked coding, persistence | no |
 //! | [`proxy`] | policy: the exchange, forwarding, balancing, retry, error responses | no |
 //! | [`translate`] | HTTP/2 messages as HTTP/1.1 bytes, and back | no |
-//! | [`telemetry`] | access-log records to bytes, the metric table | no |
+//! | [`telemetry`] | access-log records to bytes, the metric table, metrics as text | no |
 //! | [`net`] | the data path: workers, transports, exchanges, tunnels | yes |
-//! | [`control`] | the process: server lifecycle, signals, DNS, log writer | yes |
+//! | [`control`] | the process: server lifecycle, signals, DNS, log writer, admin listener | yes |
 //! | [`demo`] | the built-in origin of `ringress --demo` | yes |
 //!
 //! Arrows point one way: `main -> control -> net -> proxy -> h1, time, telemetry, limits`; `demo` is a

@@ -139,6 +139,14 @@ pub const ADDRESSES_PER_NAME_MAX: usize = 16;
 /// Seconds between attempts while no upstream name has resolved.
 pub const DNS_RETRY_S: u64 = 2;
 
+/// Clients of `--admin` served at once; others wait. One client costs a thread and a descriptor.
+pub const ADMIN_CONNECTIONS_MAX: usize = 32;
+/// Largest request head in bytes that `--admin` takes: browsers with cookies stay below it.
+pub const ADMIN_HEAD_BYTES_MAX: usize = 8 * 1024;
+/// Milliseconds that a client of `--admin` has for its request head, and again for taking the response: where all
+/// places are taken by clients that do neither, a probe waits no longer than this for one.
+pub const ADMIN_DEADLINE_MS: u64 = 5_000;
+
 /// Log batches in flight between one worker and the log writer.
 pub const LOG_BATCHES_MAX: usize = 64;
 /// Bytes at which a worker hands its batch of log lines over.
@@ -231,6 +239,7 @@ pub const H2_RESET_COST: u64 = 8;
 pub const CHUNK_FRAME_BYTES_MAX: usize = 20;
 
 const _: () = assert!(TARGET_BYTES_MAX < HEAD_BYTES_MAX);
+const _: () = assert!(TARGET_BYTES_MAX <= ADMIN_HEAD_BYTES_MAX && ADMIN_HEAD_BYTES_MAX <= HEAD_BYTES_MAX);
 const _: () = assert!(HEAD_BYTES_MAX <= SCRATCH_BYTES, "a whole head fits one read");
 const _: () = assert!(FIELDS_MAX <= FIELDS_CEILING);
 const _: () = assert!(TRAILER_BYTES_MAX <= HEAD_BYTES_MAX);

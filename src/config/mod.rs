@@ -61,6 +61,8 @@ pub struct Config {
     pub log_query: bool,
     /// What the program says about itself on standard error: a level, or a filter of `tracing-subscriber`.
     pub log_level: String,
+    /// Addresses where metrics and probes are served; may be empty.
+    pub admin: Vec<SocketAddr>,
 }
 
 /// An origin as the operator wrote it.

@@ -1,5 +1,7 @@
-//! The process around the workers: start, signals, name resolution, certificates, the log writer, drain.
+//! The process around the workers: start, signals, name resolution, certificates, the log writer, admin listener,
+//! drain.
 
+pub mod admin;
 pub mod certificates;
 pub mod dns;
 pub mod log_writer;

@@ -1,7 +1,7 @@
 //! The life of the process: everything is prepared on the main thread, then the workers run, then they drain.
 //!
 //! ```text
-//!  limits ─▶ ring probe ─▶ demo origin ─▶ names ─▶ certificates ─▶ access log ─▶ listeners ─▶ workers ─▶ events ─▶ drain
+//!  limits ─▶ ring probe ─▶ demo origin ─▶ names ─▶ certificates ─▶ access log ─▶ listeners ─▶ workers ─▶ admin ─▶ events ─▶ drain
 //! ```
 //! Whatever can fail fails before the first worker starts, with an error that says what to do.
 
@@ -29,6 +29,7 @@ use crate::net::shared::{Budget, Lifecycle, Service, Shared};
 use crate::net::thread::{self, Setup};
 use crate::telemetry::metrics::{self, Counter, Shard};
 
+use super::admin::{self, Admin, Subject};
 use super::dns::{Refresher, Resolver};
 use super::log_writer::LogWriter;
 use super::start_error::StartError;
@@ -74,6 +75,7 @@ pub fn run(mut config: Config) -> Result<(), StartError> {
     let upstream_tls = tls::upstream(&config)?;
     let (log, sinks) = LogWriter::start(&config.access_log, workers.len()).map_err(StartError::AccessLog)?;
     let (addresses, listeners) = bind_all(&config, workers.len())?;
+    let admin = bind_admin(&config)?;
     let mut shared = Shared::new(config, endpoints, budget, Instant::now());
     shared.https_port = https_port(&addresses);
     shared.upstream_tls = upstream_tls;
@@ -88,8 +90,9 @@ pub fn run(mut config: Config) -> Result<(), StartError> {
     watch_signals(events_tx.clone())?;
     let handles = start_workers(workers, listeners, sinks, &shared, &events_tx)?;
     announce(&shared.config, &addresses);
+    let admin = start_admin(admin, &shared, &handles)?;
     let ended = supervise(&shared, &handles, &events, &log, watcher.as_ref());
-    drop((refresher, watcher));
+    drop((refresher, watcher, admin));
     farewell(&handles, &log);
     match ended? {
         Ended::Drained => log.finish(),
@@ -145,7 +148,9 @@ fn descriptors(config: &Config, workers: usize) -> Result<Budget, StartError> {
     let _ = setrlimit(Resource::Nofile, limit); // never fails: soft to hard is always allowed
     let limit = getrlimit(Resource::Nofile).current.unwrap_or(u64::MAX);
     let listeners = config.listen.len() + config.tls.listen.len() + config.tls.redirect.len();
-    let reserved = limits::DESCRIPTORS_RESERVED + workers * (4 + 2 * listeners);
+    let admin =
+        if config.admin.is_empty() { 0 } else { limits::ADMIN_CONNECTIONS_MAX + 2 * config.admin.len() };
+    let reserved = limits::DESCRIPTORS_RESERVED + workers * (4 + 2 * listeners) + admin;
     let available = usize::try_from(limit).unwrap_or(usize::MAX).saturating_sub(reserved);
     let mut budget = Budget::within(available, workers);
     if budget.connections == 0 {
@@ -184,20 +189,40 @@ fn bind_all(config: &Config, workers: usize) -> Result<(Addresses, Listeners), S
             Service::Tls => &config.tls.listen,
             Service::Redirect => &config.tls.redirect,
         };
-        let (bound, sockets) = match bind_patiently(address, workers) {
-            Ok(bound) => bound,
-            Err(error) if is_missing_ipv6(all, address, &error) => {
-                tracing::warn!("this host has no IPv6: not listening on {address}");
-                continue;
-            }
-            Err(error) => return Err(StartError::Bind { address, error }),
-        };
+        let Some((bound, sockets)) = bind_one(address, all, workers)? else { continue };
         addresses.push((service, bound));
         for (worker, socket) in listeners.iter_mut().zip(sockets) {
             worker.push((service, socket));
         }
     }
     Ok((addresses, listeners))
+}
+
+/// Binds the addresses of `--admin`.
+fn bind_admin(config: &Config) -> Result<Vec<admin::Bound>, StartError> {
+    let mut bound = Vec::new();
+    for address in &config.admin {
+        if let Some((address, sockets)) = bind_one(*address, &config.admin, 1)? {
+            bound.extend(sockets.into_iter().map(|socket| (address, socket)));
+        }
+    }
+    Ok(bound)
+}
+
+/// Binds `address`, one of `all`, once per worker; `None` if it is one that this host can do without.
+fn bind_one(
+    address: SocketAddr,
+    all: &[SocketAddr],
+    workers: usize,
+) -> Result<Option<(SocketAddr, Vec<OwnedFd>)>, StartError> {
+    match bind_patiently(address, workers) {
+        Ok(bound) => Ok(Some(bound)),
+        Err(error) if is_missing_ipv6(all, address, &error) => {
+            tracing::warn!("this host has no IPv6: not listening on {address}");
+            Ok(None)
+        }
+        Err(error) => Err(StartError::Bind { address, error }),
+    }
 }
 
 /// Binds, waiting a moment for a port that a process killed just now still seems to hold: the kernel tears its
@@ -307,6 +332,24 @@ fn announce(config: &Config, addresses: &[(Service, SocketAddr)]) {
     }
 }
 
+/// Starts the admin listener, if there is to be one, and says where it is.
+fn start_admin(
+    bound: Vec<admin::Bound>,
+    shared: &Arc<Shared>,
+    handles: &[Handle],
+) -> Result<Option<Admin>, StartError> {
+    if bound.is_empty() {
+        return Ok(None);
+    }
+    let (addresses, sockets): (Vec<SocketAddr>, Vec<OwnedFd>) = bound.into_iter().unzip();
+    let admin = Admin::start(sockets, Subject::new(Arc::clone(shared), shards(handles)))
+        .map_err(|error| StartError::System { what: "the admin listener", error })?;
+    for address in addresses {
+        tracing::info!("ringress admin on {address}");
+    }
+    Ok(Some(admin))
+}
+
 /// Waits for the order to stop, then for the workers to finish what they have.
 fn supervise(
     shared: &Arc<Shared>,
@@ -395,7 +438,7 @@ fn move_on(shared: &Shared, handles: &[Handle], next: Lifecycle) {
 }
 
 fn farewell(handles: &[Handle], log: &LogWriter) {
-    let shards: Vec<Arc<Shard>> = handles.iter().map(|handle| Arc::clone(&handle.metrics)).collect();
+    let shards = shards(handles);
     let sum = |counter| metrics::sum(&shards, counter);
     tracing::info!(
         connections = sum(Counter::ConnectionsAccepted),
@@ -405,4 +448,9 @@ fn farewell(handles: &[Handle], log: &LogWriter) {
         log_lines_lost = lost_lines(handles, log),
         "ringress stopped"
     );
+}
+
+/// The counters of every worker.
+fn shards(handles: &[Handle]) -> Vec<Arc<Shard>> {
+    handles.iter().map(|handle| Arc::clone(&handle.metrics)).collect()
 }

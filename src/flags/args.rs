@@ -91,6 +91,9 @@ pub struct Settings {
     /// Logs.
     #[command(flatten)]
     pub logs: Logs,
+    /// Metrics and probes.
+    #[command(flatten)]
+    pub admin: AdminArgs,
 }
 
 /// Listeners and origins.
@@ -398,4 +401,14 @@ pub struct Logs {
         value_parser = log::level
     )]
     pub log_level: String,
+}
+
+/// Metrics and probes; `docs/metrics.md` has the details.
+#[derive(Args, Debug)]
+#[command(next_help_heading = "Admin")]
+pub struct AdminArgs {
+    /// Address to serve /metrics (Prometheus, OpenMetrics), /healthz and /readyz on, as --listen. It asks nobody who
+    /// they are: keep it on loopback, such as 127.0.0.1:9901. Repeatable, or separated by commas. Default: none
+    #[arg(long, env = "RINGRESS_ADMIN", value_name = "ADDR", value_delimiter = ',')]
+    pub admin: Vec<Listen>,
 }

@@ -29,7 +29,7 @@ pub enum BuildError {
     DemoWithUpstream,
     /// One address twice.
     #[error(
-        "--listen, --tls-listen and --http-redirect name {0} twice: drop one of them (`:PORT` stands for 0.0.0.0:PORT and [::]:PORT)"
+        "--listen, --tls-listen, --http-redirect and --admin name {0} twice: drop one of them (`:PORT` stands for 0.0.0.0:PORT and [::]:PORT)"
     )]
     DuplicateListen(SocketAddr),
     /// A proxy that is its own origin.
@@ -59,13 +59,15 @@ pub enum BuildError {
 /// # Errors
 /// Settings that contradict each other.
 pub fn config(settings: Settings) -> Result<Config, BuildError> {
-    let Settings { basics, tls, threads, timeouts, limits, forwarding, pool, logs } = settings;
+    let Settings { basics, tls, threads, timeouts, limits, forwarding, pool, logs, admin } = settings;
     let Basics { listen, upstream: upstreams, http2, demo } = basics;
     let listen: Vec<SocketAddr> = listen.into_iter().flat_map(|listen| listen.0).collect();
     check_origins(&upstreams, demo)?;
     let (tls, upstream_tls) = tls::settings(tls)?;
     let all: Vec<SocketAddr> = [&listen, &tls.listen, &tls.redirect].into_iter().flatten().copied().collect();
-    check_listen(&all)?;
+    let admin: Vec<SocketAddr> = admin.admin.into_iter().flat_map(|listen| listen.0).collect();
+    check_listen(&[all.as_slice(), &admin].concat())?;
+    // Not `admin`: whoever wants to can serve the metrics through the proxy.
     check_loop(&all, &upstreams)?;
     let default_target = if demo { LogTarget::Stdout } else { LogTarget::Off };
     Ok(Config {
@@ -97,6 +99,7 @@ pub fn config(settings: Settings) -> Result<Config, BuildError> {
         log_format: logs.log_format,
         log_query: logs.log_query,
         log_level: logs.log_level,
+        admin,
     })
 }
 

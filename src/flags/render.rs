@@ -40,7 +40,8 @@ fn write_settings(out: &mut String, config: &Config) -> fmt::Result {
     line(out, "access-log", &config.access_log)?;
     line(out, "log-format", config.log_format.name())?;
     line(out, "log-query", switch_word(config.log_query))?;
-    line(out, "log-level", &config.log_level)
+    line(out, "log-level", &config.log_level)?;
+    list(out, "admin", &config.admin)
 }
 
 fn write_tls(out: &mut String, config: &Config) -> fmt::Result {

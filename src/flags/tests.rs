@@ -78,6 +78,7 @@ fn defaults_are_those_of_the_pure_rooms() {
         log_format: LogFormat::Logfmt,
         log_query: false,
         log_level: "info".into(),
+        admin: Vec::new(),
     };
     assert_eq!(run(&["--upstream", "127.0.0.1:3000"]), Ok(Command::Serve(Box::new(expected))));
 }
@@ -193,8 +194,9 @@ fn nothing_to_serve_shows_what_to_type() {
 
 #[test]
 fn contradictions_are_refused() {
-    let cases: [(&[&str], &str); 9] = [
+    let cases: [(&[&str], &str); 10] = [
         (&["--demo", "--upstream", "app:80"], "drop one of them"),
+        (&["--demo", "--listen", ":9901", "--admin", "0.0.0.0:9901"], "0.0.0.0:9901 twice"),
         (&["--demo", "--listen", "127.0.0.1:80,127.0.0.1:80"], "127.0.0.1:80 twice"),
         (&["--demo", "--listen", ":80", "--listen", "[::]:80"], "[::]:80 twice"),
         (&["--upstream", "127.0.0.1:8080"], "round in circles"),
@@ -212,7 +214,8 @@ fn contradictions_are_refused() {
 
 #[test]
 fn errors_name_the_flag_the_value_and_an_example() {
-    let cases: [(&[&str], &[&str]); 10] = [
+    let cases: [(&[&str], &[&str]); 11] = [
+        (&["--admin", "9901"], &["--admin", "'9901'", ":8080"]),
         (&["--request-timeout", "10"], &["--request-timeout", "'10'", "10s"]),
         (&["--request-timeout=-1s"], &["--request-timeout", "'-1s'", "10s"]),
         (&["--max-body-bytes", "10m"], &["--max-body-bytes", "'10m'", "MiB"]),
@@ -282,7 +285,8 @@ fn check_prints_every_flag_in_the_order_of_the_help() {
     let tls = "--listen :1 --tls-listen 127.0.0.1:2 --cert c --key k --client-ca ca --http-redirect 127.0.0.1:3 \
                --upstream-ca ca --upstream-cert c --upstream-key k";
     let args = ["check", "--upstream", "app:1", "--trusted-proxies", "::1", "--listen", "127.0.0.1:1"];
-    let args: Vec<&str> = args.into_iter().chain(tls.split_whitespace().skip(2)).collect();
+    let args = args.into_iter().chain(["--admin", "127.0.0.1:4"]);
+    let args: Vec<&str> = args.chain(tls.split_whitespace().skip(2)).collect();
     assert!(matches!(run(&args), Ok(Command::Check(_))));
     let text = effective(&config(&args));
     let lines: Vec<&str> = text.lines().collect();
@@ -395,6 +399,12 @@ fn tls() -> impl Strategy<Value = Tls> {
     prop_oneof![Just(Tls::default()), on]
 }
 
+/// Addresses that no other listener has.
+fn admin() -> impl Strategy<Value = Vec<std::net::SocketAddr>> {
+    let all = vec!["127.1.2.4:9901".parse().unwrap(), "[::7]:9901".parse().unwrap()];
+    proptest::sample::subsequence(all, 0..=2)
+}
+
 fn upstream_tls() -> impl Strategy<Value = UpstreamTls> {
     (proptest::option::of(file()), proptest::option::of(key_pair()))
         .prop_map(|(ca, identity)| UpstreamTls { ca, identity })
@@ -413,6 +423,7 @@ prop_compose! {
         (ping, dns_refresh) in (period(), period()),
         (access_log, json, log_query) in (access_log(), any::<bool>(), any::<bool>()),
         log_level in prop_oneof![Just("warn"), Just("info,ringress::net=debug")],
+        admin in admin(),
     ) -> Config {
         Config {
             listen,
@@ -435,6 +446,7 @@ prop_compose! {
             log_format: if json { LogFormat::Json } else { LogFormat::Logfmt },
             log_query,
             log_level: log_level.to_owned(),
+            admin,
         }
     }
 }
@@ -469,6 +481,14 @@ fn the_timeout_page_has_every_timer_with_its_default() {
         let ours = flags().iter().any(|arg| long(arg) == word);
         assert!(ours || word == "drain-time-s", "--{word} is no flag");
     }
+}
+
+#[test]
+fn the_admin_listener_is_off_unless_asked_for_and_takes_the_forms_of_listen() {
+    assert!(config(&["--demo"]).admin.is_empty());
+    let admin = config(&["--demo", "--admin", ":9901,localhost:1", "--admin=127.0.0.1:0,127.0.0.1:0"]).admin;
+    let text: Vec<String> = admin.iter().map(ToString::to_string).collect();
+    assert_eq!(text, ["0.0.0.0:9901", "[::]:9901", "127.0.0.1:1", "127.0.0.1:0", "127.0.0.1:0"]);
 }
 
 /// Goal: with TLS alone there is no listener in the clear, unless one is asked for.

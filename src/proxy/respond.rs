@@ -149,8 +149,9 @@ fn finish_head(at: Circumstances<'_>, out: &mut Vec<u8>) {
     });
 }
 
-/// The reason phrase of a status that this proxy makes.
-const fn reason(status: u16) -> &'static str {
+/// The reason phrase of a status that this program makes.
+#[must_use]
+pub const fn reason(status: u16) -> &'static str {
     match status {
         200 => "OK",
         204 => "No Content",

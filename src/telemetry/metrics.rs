@@ -17,9 +17,9 @@ pub enum Counter {
     ConnectionsClosed,
     /// Request heads understood and taken on.
     Requests,
-    /// Interim responses (1xx but 101) sent to clients.
+    /// Exchanges that ended with 101 as their status: tunnels. Interim responses are not counted.
     Responses1xx,
-    /// Final responses by class, sent to clients, relayed or made here.
+    /// Exchanges that ended, by class of the status in their access-log line, relayed or made here.
     Responses2xx,
     /// See [`Counter::Responses2xx`].
     Responses3xx,

@@ -1,5 +1,6 @@
-//! What the program says about its work, as data: access-log records to bytes, and the metric table.
+//! What the program says about its work, as data: access-log records to bytes, the metric table, and metrics as text.
 
 pub mod access_log;
 pub mod date;
+pub mod exposition;
 pub mod metrics;

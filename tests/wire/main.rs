@@ -2,6 +2,7 @@
 //! a test is the case.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test fails by panicking")]
 
+mod admin;
 mod deadlines;
 mod errors;
 mod exchange;

@@ -1,0 +1,393 @@
+//! Metrics as text: the Prometheus exposition format 0.0.4, and OpenMetrics 1.0 for those who ask for it.
+//!
+//! The two differ in little: in OpenMetrics the family of a counter is named without `_total`, and the text ends with
+//! `# EOF`. Every family is rendered, zeros too: a series that appears with its first event hides that event from `rate()`.
+//! No help text and no label value holds a backslash, a quote or a line feed, so nothing needs escaping (a test holds them
+//! to it).
+
+use std::fmt::{self, Write};
+use std::sync::Arc;
+
+use super::metrics::{self, Counter, Shard};
+
+/// A text format of metrics.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Format {
+    /// Prometheus text 0.0.4.
+    Prometheus,
+    /// OpenMetrics 1.0.
+    OpenMetrics,
+}
+
+impl Format {
+    /// The format that a scraper with these `Accept` values wants: OpenMetrics if it names it and does not like plain
+    /// text better (RFC 9110 §12.5.1), else Prometheus, which whoever reads metrics understands.
+    #[must_use]
+    pub fn wanted<'a>(accept: impl Iterator<Item = &'a str>) -> Format {
+        let (mut open, mut plain) = (0.0, 0.0);
+        for element in accept.flat_map(|value| value.split(',')) {
+            let mut parts = element.split(';').map(str::trim);
+            let range = parts.next().unwrap_or_default();
+            let weight = weight(parts);
+            if range.eq_ignore_ascii_case("application/openmetrics-text") {
+                open = weight.max(open);
+            } else if range.eq_ignore_ascii_case("text/plain") {
+                plain = weight.max(plain);
+            }
+        }
+        if open > 0.0 && open >= plain { Format::OpenMetrics } else { Format::Prometheus }
+    }
+
+    /// The value of Content-Type.
+    #[must_use]
+    pub const fn content_type(self) -> &'static str {
+        match self {
+            Format::Prometheus => "text/plain; version=0.0.4; charset=utf-8",
+            Format::OpenMetrics => "application/openmetrics-text; version=1.0.0; charset=utf-8",
+        }
+    }
+}
+
+/// The `q` among the parameters of a media range: 1 where there is none, 0 where it is not a number.
+fn weight<'a>(mut parameters: impl Iterator<Item = &'a str>) -> f32 {
+    let q = parameters.find_map(|parameter| match parameter.split_once('=') {
+        Some((name, value)) if name.eq_ignore_ascii_case("q") => Some(value),
+        Some(_) | None => None,
+    });
+    q.map_or(1.0, |q| q.parse().ok().filter(|q| (0.0..=1.0).contains(q)).unwrap_or(0.0))
+}
+
+/// The process at one moment.
+#[derive(Clone, Copy, Debug)]
+pub struct Snapshot<'a> {
+    /// The counters of every worker.
+    pub shards: &'a [Arc<Shard>],
+    /// Client connections open now.
+    pub connections_open: usize,
+    /// Endpoints known now.
+    pub endpoints: usize,
+    /// 0 running, 1 draining, 2 cutting.
+    pub lifecycle: u8,
+    /// When the process started, in milliseconds since the Unix epoch.
+    pub started_unix_ms: u64,
+    /// Version of the program.
+    pub version: &'a str,
+}
+
+/// What the process counts and is, in `format`.
+#[must_use]
+pub fn render(snapshot: &Snapshot<'_>, format: Format) -> String {
+    let mut text = String::with_capacity(8 * 1024);
+    // Writing to a `String` cannot fail.
+    let _ = write_all(&mut text, snapshot, format);
+    text
+}
+
+fn write_all(out: &mut String, snapshot: &Snapshot<'_>, format: Format) -> fmt::Result {
+    write_counters(out, snapshot.shards, format)?;
+    let version = snapshot.version;
+    for gauge in GAUGES {
+        let name = gauge.name();
+        write_family(out, name, "gauge", gauge.help())?;
+        match gauge {
+            Gauge::ConnectionsOpen => writeln!(out, "{name} {}", snapshot.connections_open)?,
+            Gauge::Endpoints => writeln!(out, "{name} {}", snapshot.endpoints)?,
+            Gauge::Lifecycle => writeln!(out, "{name} {}", snapshot.lifecycle)?,
+            Gauge::BuildInfo => writeln!(out, "{name}{{version=\"{version}\"}} 1")?,
+            Gauge::Started => {
+                let (s, ms) = (snapshot.started_unix_ms / 1000, snapshot.started_unix_ms % 1000);
+                writeln!(out, "{name} {s}.{ms:03}")?;
+            }
+        }
+    }
+    match format {
+        Format::Prometheus => Ok(()),
+        Format::OpenMetrics => out.write_str("# EOF\n"),
+    }
+}
+
+fn write_counters(out: &mut String, shards: &[Arc<Shard>], format: Format) -> fmt::Result {
+    let mut current = "";
+    for counter in Counter::ALL {
+        let Series { family, label } = series(counter);
+        if family != current {
+            let suffix = match format {
+                Format::Prometheus => "_total",
+                Format::OpenMetrics => "",
+            };
+            write_family(out, &format!("ringress_{family}{suffix}"), "counter", help(counter))?;
+            current = family;
+        }
+        let value = metrics::sum(shards, counter);
+        match label {
+            None => writeln!(out, "ringress_{family}_total {value}")?,
+            Some((key, word)) => writeln!(out, "ringress_{family}_total{{{key}=\"{word}\"}} {value}")?,
+        }
+    }
+    Ok(())
+}
+
+fn write_family(out: &mut String, name: &str, kind: &str, help: &str) -> fmt::Result {
+    writeln!(out, "# HELP {name} {help}\n# TYPE {name} {kind}")
+}
+
+/// What can go down.
+#[derive(Clone, Copy, Debug)]
+enum Gauge {
+    ConnectionsOpen,
+    Endpoints,
+    Lifecycle,
+    BuildInfo,
+    Started,
+}
+
+const GAUGES: [Gauge; 5] =
+    [Gauge::ConnectionsOpen, Gauge::Endpoints, Gauge::Lifecycle, Gauge::BuildInfo, Gauge::Started];
+
+impl Gauge {
+    /// The whole name. The last one is what every program calls it.
+    const fn name(self) -> &'static str {
+        match self {
+            Gauge::ConnectionsOpen => "ringress_connections_open",
+            Gauge::Endpoints => "ringress_endpoints",
+            Gauge::Lifecycle => "ringress_lifecycle",
+            Gauge::BuildInfo => "ringress_build_info",
+            Gauge::Started => "process_start_time_seconds",
+        }
+    }
+
+    const fn help(self) -> &'static str {
+        match self {
+            Gauge::ConnectionsOpen => "Client connections open now.",
+            Gauge::Endpoints => "Addresses that requests may be sent to, names resolved.",
+            Gauge::Lifecycle => "0 while running, 1 while draining, 2 while what still runs is being cut.",
+            Gauge::BuildInfo => "Always 1; the label says which version runs.",
+            Gauge::Started => "When the process started, in seconds since the Unix epoch.",
+        }
+    }
+}
+
+/// Where a counter is shown: its family, without prefix and suffix, and its label in it.
+struct Series {
+    family: &'static str,
+    label: Option<(&'static str, String)>,
+}
+
+/// Responses and timeouts are one family each; any other counter is its own. The words of phases are those of the log.
+fn series(counter: Counter) -> Series {
+    let name = counter.name();
+    let one_of = |family: &'static str, key: &'static str| {
+        let word = name.strip_prefix(family)?.strip_prefix('_')?;
+        Some(Series { family, label: Some((key, word.replace('_', "-"))) })
+    };
+    one_of("responses", "class")
+        .or_else(|| one_of("timeouts", "phase"))
+        .unwrap_or(Series { family: name, label: None })
+}
+
+/// The meaning of a counter, or of its family, in one line.
+const fn help(counter: Counter) -> &'static str {
+    match counter {
+        Counter::ConnectionsAccepted => "Client connections accepted.",
+        Counter::ConnectionsClosed => "Client connections that ended.",
+        Counter::Requests => "Request heads understood and taken on.",
+        Counter::Responses1xx
+        | Counter::Responses2xx
+        | Counter::Responses3xx
+        | Counter::Responses4xx
+        | Counter::Responses5xx => {
+            "Exchanges that ended, by class of their status, relayed or made here; 1xx are tunnels."
+        }
+        Counter::ExchangesCut => "Responses that were cut after their head was sent.",
+        Counter::HeadsRefused => "Request heads refused.",
+        Counter::BodiesRefused => "Request bodies refused.",
+        Counter::UpstreamConnects => "Connections to endpoints that were established.",
+        Counter::UpstreamConnectFailures => "Connections to endpoints that failed, by timeout too.",
+        Counter::UpstreamReuses => "Requests sent on a connection that had served before.",
+        Counter::UpstreamPingTimeouts => "HTTP/2 connections to origins that did not answer PING.",
+        Counter::TlsHandshakes => "TLS handshakes with clients that ended well.",
+        Counter::TlsHandshakeFailures => "TLS handshakes with clients that failed, other than by timeout.",
+        Counter::Repeats => {
+            "Requests sent again: a reused connection died before any byte of a response, or the origin refused the stream."
+        }
+        Counter::TimeoutsHandshake
+        | Counter::TimeoutsHeader
+        | Counter::TimeoutsBody
+        | Counter::TimeoutsConnect
+        | Counter::TimeoutsRequest
+        | Counter::TimeoutsStreamIdle
+        | Counter::TimeoutsWrite
+        | Counter::TimeoutsTunnel
+        | Counter::TimeoutsRequestDeadline
+        | Counter::TimeoutsKeepAlive
+        | Counter::TimeoutsDrain => "Deadlines that expired, by phase.",
+        Counter::ClientAborts => "Clients that went away before their response ended.",
+        Counter::ClientFloods => "Client connections of HTTP/2 that were cut for a flood.",
+        Counter::Tunnels => "Exchanges that became tunnels.",
+        Counter::ConnectionPanics => "Panics caught; each cost one connection.",
+        Counter::AcceptPauses => {
+            "Times that accepting paused for want of descriptors, memory or a free connection."
+        }
+        Counter::LogLinesDropped => {
+            "Lines of the access log that were dropped because the log writer was behind."
+        }
+        Counter::BytesIn => "Bytes of request bodies and tunnels passed to origins.",
+        Counter::BytesOut => "Bytes of response bodies and tunnels passed to clients.",
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    //! Goal: the text is what the formats' grammars and the page for operators say, to the byte. Method: exact lines of
+    //! known counts; every family looked up in docs/metrics.md.
+
+    use std::collections::HashSet;
+
+    use super::*;
+    use crate::time::Phase;
+
+    fn rendered(format: Format) -> String {
+        let shards = [Arc::new(Shard::new()), Arc::new(Shard::new())];
+        for shard in &shards {
+            for (n, counter) in (1..).zip(Counter::ALL) {
+                shard.add(counter, n);
+            }
+        }
+        let snapshot = Snapshot {
+            shards: &shards,
+            connections_open: 7,
+            endpoints: 3,
+            lifecycle: 1,
+            started_unix_ms: 1_700_000_000_045,
+            version: "1.2.3",
+        };
+        render(&snapshot, format)
+    }
+
+    const GAUGE_LINES: &str = "\
+# HELP ringress_connections_open Client connections open now.
+# TYPE ringress_connections_open gauge
+ringress_connections_open 7
+# HELP ringress_endpoints Addresses that requests may be sent to, names resolved.
+# TYPE ringress_endpoints gauge
+ringress_endpoints 3
+# HELP ringress_lifecycle 0 while running, 1 while draining, 2 while what still runs is being cut.
+# TYPE ringress_lifecycle gauge
+ringress_lifecycle 1
+# HELP ringress_build_info Always 1; the label says which version runs.
+# TYPE ringress_build_info gauge
+ringress_build_info{version=\"1.2.3\"} 1
+# HELP process_start_time_seconds When the process started, in seconds since the Unix epoch.
+# TYPE process_start_time_seconds gauge
+process_start_time_seconds 1700000000.045
+";
+
+    #[test]
+    fn prometheus_text_is_exact() {
+        let text = rendered(Format::Prometheus);
+        assert!(text.starts_with(
+            "# HELP ringress_connections_accepted_total Client connections accepted.\n\
+             # TYPE ringress_connections_accepted_total counter\n\
+             ringress_connections_accepted_total 2\n\
+             # HELP ringress_connections_closed_total Client connections that ended.\n"
+        ));
+        assert!(text.contains(
+            "# TYPE ringress_responses_total counter\n\
+             ringress_responses_total{class=\"1xx\"} 8\n\
+             ringress_responses_total{class=\"2xx\"} 10\n\
+             ringress_responses_total{class=\"3xx\"} 12\n\
+             ringress_responses_total{class=\"4xx\"} 14\n\
+             ringress_responses_total{class=\"5xx\"} 16\n\
+             # HELP ringress_exchanges_cut_total "
+        ));
+        assert!(text.ends_with(&format!("\nringress_bytes_out_total 74\n{GAUGE_LINES}")), "{text}");
+    }
+
+    #[test]
+    fn open_metrics_differ_in_family_names_and_end() {
+        let text = rendered(Format::OpenMetrics);
+        assert!(text.starts_with(
+            "# HELP ringress_connections_accepted Client connections accepted.\n\
+             # TYPE ringress_connections_accepted counter\n\
+             ringress_connections_accepted_total 2\n"
+        ));
+        assert!(text.ends_with(&format!("{GAUGE_LINES}# EOF\n")), "{text}");
+        let samples =
+            |text: &str| text.lines().filter(|l| !l.starts_with('#')).collect::<Vec<_>>().join("\n");
+        assert_eq!(samples(&text), samples(&rendered(Format::Prometheus)));
+    }
+
+    #[test]
+    fn a_family_is_in_one_place_and_every_series_is_there_once() {
+        let text = rendered(Format::Prometheus);
+        let types: Vec<&str> = text.lines().filter(|line| line.starts_with("# TYPE")).collect();
+        let series: Vec<&str> =
+            text.lines().filter(|l| !l.starts_with('#')).map(|l| l.rsplit_once(' ').unwrap().0).collect();
+        assert_eq!(types.iter().collect::<HashSet<_>>().len(), types.len(), "{types:?}");
+        assert_eq!(series.iter().collect::<HashSet<_>>().len(), series.len(), "{series:?}");
+        assert_eq!(series.len(), Counter::ALL.len() + GAUGES.len());
+        let helps = text.lines().filter_map(|line| line.strip_prefix("# HELP "));
+        assert!(
+            helps.clone().count() == types.len() && helps.clone().all(|help| !help.contains(['\\', '"']))
+        );
+    }
+
+    #[test]
+    fn phases_have_the_words_of_the_log() {
+        for phase in [
+            Phase::Handshake,
+            Phase::Header,
+            Phase::Body,
+            Phase::Connect,
+            Phase::Request,
+            Phase::StreamIdle,
+            Phase::Write,
+            Phase::Tunnel,
+            Phase::RequestDeadline,
+            Phase::KeepAlive,
+            Phase::Drain,
+        ] {
+            let series = series(Counter::timeout(phase));
+            assert_eq!((series.family, series.label), ("timeouts", Some(("phase", phase.name().to_owned()))));
+        }
+    }
+
+    /// The page for operators is written by hand; it must not fall behind.
+    #[test]
+    fn the_page_has_every_metric_and_no_other() {
+        let page = include_str!("../../docs/metrics.md");
+        let text = rendered(Format::Prometheus);
+        let names: HashSet<&str> =
+            text.lines().filter_map(|line| line.strip_prefix("# TYPE ")?.split(' ').next()).collect();
+        let rows: Vec<&str> =
+            page.lines().filter_map(|line| line.strip_prefix("| `")?.split(['`', '{']).next()).collect();
+        let rows: Vec<&str> = rows.into_iter().filter(|row| !row.starts_with('/')).collect();
+        assert_eq!(rows.iter().copied().collect::<HashSet<_>>(), names);
+        assert_eq!(rows.len(), names.len(), "a row is there twice");
+    }
+
+    #[test]
+    fn open_metrics_are_for_those_who_ask() {
+        use Format::{OpenMetrics, Prometheus};
+        let prometheus_3 = "application/openmetrics-text;version=1.0.0;escaping=allow-utf-8;q=0.6,\
+                            application/openmetrics-text;version=0.0.1;q=0.5,text/plain;version=1.0.0;q=0.4,\
+                            text/plain;version=0.0.4;q=0.3,*/*;q=0.2";
+        for (accept, format) in [
+            (&[][..], Prometheus),
+            (&["*/*"], Prometheus),
+            (&["text/plain"], Prometheus),
+            (&["text/html, application/xhtml+xml, */*;q=0.8"], Prometheus),
+            (&["application/openmetrics-text"], OpenMetrics),
+            (&["Application/OpenMetrics-Text; version=1.0.0; charset=utf-8"], OpenMetrics),
+            (&["text/plain;q=0.5", "application/openmetrics-text;q=0.7"], OpenMetrics),
+            (&["application/openmetrics-text;q=0.3, text/plain;q=0.5"], Prometheus),
+            (&["application/openmetrics-text;q=0"], Prometheus),
+            (&["application/openmetrics-text;q=much"], Prometheus),
+            (&["application/openmetrics-text;q=NaN"], Prometheus),
+            (&["application/openmetrics-textual"], Prometheus),
+            (&[prometheus_3], OpenMetrics),
+        ] {
+            assert_eq!(Format::wanted(accept.iter().copied()), format, "{accept:?}");
+        }
+    }
+}
