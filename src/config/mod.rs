@@ -216,6 +216,10 @@ pub struct Forwarding {
     pub trusted_proxies: Vec<IpNet>,
     /// Also send RFC 7239 `Forwarded`.
     pub forwarded: bool,
+    /// Peers whose connections begin with a PROXY header, which names the client.
+    pub accept_proxy: Vec<IpNet>,
+    /// Connections to origins begin with a PROXY header of this version; `None` sends none.
+    pub send_proxy: Option<ProxyVersion>,
 }
 
 /// A version of the PROXY protocol.
