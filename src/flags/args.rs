@@ -175,7 +175,8 @@ pub struct Threads {
 #[derive(Args, Debug)]
 #[command(next_help_heading = "Timeouts (durations; 0 or off disables)")]
 pub struct TimeoutArgs {
-    /// Accept to a connection that speaks: its first byte, or the end of its TLS handshake. Expiry closes it
+    /// Accept to a connection that speaks: its first byte, or the end of its TLS handshake. Expiry closes it. A PROXY
+    /// header that --accept-proxy asks for has it for itself, before that
     #[arg(
         long, env = "RINGRESS_HANDSHAKE_TIMEOUT", value_name = "DURATION",
         default_value_t = Timeout(Timeouts::default().handshake)

@@ -246,6 +246,21 @@ fn who_may_not_send_one_is_refused() {
     assert!(origin.heads().iter().all(|head| head.value("X-Forwarded-For") == Some("127.0.0.1")));
 }
 
+/// A balancer that is reached over IPv6 may name clients of either family; one that names nobody has an IPv6 address.
+#[test]
+fn balancers_may_come_over_ipv6() {
+    let origin = Origin::start(recording(None));
+    let flags = ["--listen", "[::1]:0", "--send-proxy", "v1"];
+    let proxy = Proxy::with(&origin, &[&ACCEPT[..], &flags].concat());
+    let six = proxy.addrs[1];
+    assert_eq!(named(six, LINE4), hex(LINE4));
+    assert_eq!(named(six, &binary6()), hex(LINE6));
+    let tcp = TcpStream::connect(six).unwrap();
+    let (from, to) = (tcp.local_addr().unwrap().port(), six.port());
+    let told = Peer::from_tcp(tcp).exchange([&v2(0x20, 0, b""), get("/").as_bytes()].concat()).text();
+    assert_eq!(told, hex(format!("PROXY TCP6 ::1 ::1 {from} {to}\r\n").as_bytes()));
+}
+
 // ----- to origins
 
 /// An origin that answers with the line or the 28 bytes that its connection began with.
