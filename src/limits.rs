@@ -46,6 +46,13 @@ pub const REFUSED_LINE_BYTES_MAX: usize = 2 * 1024;
 /// Bytes of pipelined requests kept while an earlier request is being answered.
 pub const PIPELINE_BYTES_MAX: usize = HEAD_BYTES_MAX;
 
+/// Longest PROXY header of version 1 in bytes, its CRLF included: two IPv6 addresses and two ports fit ("a 108-byte
+/// buffer is always enough").
+pub const PROXY_V1_BYTES_MAX: usize = 107;
+/// Longest PROXY header of version 2 in bytes: the smallest datagram that every host takes, less the headers of IP and
+/// TCP ("if the sender stays below 536 bytes"), and ten times what addresses alone need. The rest is for TLVs.
+pub const PROXY_HEADER_BYTES_MAX: usize = 536;
+
 /// Known remainder of a body in bytes from which splicing is cheaper than copying, default of `--splice-min`.
 /// Measured: of 1 MiB, 187-195 µs with 64 or 128 KiB, 248 with 256 KiB, 310 without; of 128 KiB 37 and 45; of
 /// 64 KiB no difference. One byte cost twice as much again: small tails must not be spliced.
@@ -240,6 +247,7 @@ pub const CHUNK_FRAME_BYTES_MAX: usize = 20;
 
 const _: () = assert!(TARGET_BYTES_MAX < HEAD_BYTES_MAX);
 const _: () = assert!(TARGET_BYTES_MAX <= ADMIN_HEAD_BYTES_MAX && ADMIN_HEAD_BYTES_MAX <= HEAD_BYTES_MAX);
+const _: () = assert!(PROXY_V1_BYTES_MAX <= PROXY_HEADER_BYTES_MAX);
 const _: () = assert!(HEAD_BYTES_MAX <= SCRATCH_BYTES, "a whole head fits one read");
 const _: () = assert!(FIELDS_MAX <= FIELDS_CEILING);
 const _: () = assert!(TRAILER_BYTES_MAX <= HEAD_BYTES_MAX);

@@ -218,6 +218,33 @@ pub struct Forwarding {
     pub trusted_proxies: Vec<IpNet>,
     /// Also send RFC 7239 `Forwarded`.
     pub forwarded: bool,
+    /// Peers whose connections begin with a PROXY header, which names the client.
+    pub accept_proxy: Vec<IpNet>,
+    /// Connections to origins begin with a PROXY header of this version; `None` sends none.
+    pub send_proxy: Option<ProxyVersion>,
+}
+
+/// A version of the PROXY protocol.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ProxyVersion {
+    /// A line of text.
+    V1,
+    /// Binary.
+    V2,
+}
+
+impl ProxyVersion {
+    /// Every version.
+    pub const ALL: [ProxyVersion; 2] = [ProxyVersion::V1, ProxyVersion::V2];
+
+    /// The word that `--send-proxy` accepts.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            ProxyVersion::V1 => "v1",
+            ProxyVersion::V2 => "v2",
+        }
+    }
 }
 
 /// Idle upstream connections, per worker and endpoint.

@@ -11,6 +11,7 @@ use ipnet::IpNet;
 
 use super::duration::{self, Period, Timeout};
 use super::listen::Listen;
+use super::network::SendProxy;
 use super::number::{self, Auto, switch};
 use super::size::{self, BytesLimit};
 use super::tls::TlsArgs;
@@ -177,7 +178,8 @@ pub struct Threads {
 #[derive(Args, Debug)]
 #[command(next_help_heading = "Timeouts (durations; 0 or off disables)")]
 pub struct TimeoutArgs {
-    /// Accept to a connection that speaks: its first byte, or the end of its TLS handshake. Expiry closes it
+    /// Accept to a connection that speaks: its first byte, or the end of its TLS handshake. Expiry closes it. A PROXY
+    /// header that --accept-proxy asks for has it for itself, before that
     #[arg(
         long, env = "RINGRESS_HANDSHAKE_TIMEOUT", value_name = "DURATION",
         default_value_t = Timeout(Timeouts::default().handshake)
@@ -327,6 +329,23 @@ pub struct ForwardingArgs {
         hide_possible_values = true, default_missing_value = "on"
     )]
     pub forwarded: bool,
+
+    /// Peers whose connections have to begin with a PROXY header (version 1 or 2), which names the client: networks or
+    /// addresses of load balancers. On every listener; nobody else may send one. Repeatable, or separated by commas.
+    /// Default: none
+    #[arg(
+        long, env = "RINGRESS_ACCEPT_PROXY", value_name = "CIDR", value_parser = network::parse,
+        value_delimiter = ','
+    )]
+    pub accept_proxy: Vec<IpNet>,
+
+    /// Begin each connection to an origin with a PROXY header of this version. Such a connection serves one request, and
+    /// HTTP/2 origins cannot have it
+    #[arg(
+        long, env = "RINGRESS_SEND_PROXY", value_name = "v1|v2|off", default_value = "off",
+        value_parser = network::send_proxy(), hide_possible_values = true
+    )]
+    pub send_proxy: SendProxy,
 }
 
 /// Connections to origins.

@@ -38,6 +38,15 @@ pub enum BuildError {
          origin another port, such as --upstream 127.0.0.1:3000"
     )]
     Loop(SocketAddr),
+    /// A PROXY header in front of a connection that clients share.
+    #[error(
+        "--send-proxy names one client at the start of a connection, and clients share those to --upstream {0}: speak \
+         HTTP/1.1 with it (http, https), or drop --send-proxy"
+    )]
+    SharedConnection(Upstream),
+    /// A PROXY header for the demo.
+    #[error("the origin of --demo takes no PROXY header: drop --demo or --send-proxy")]
+    DemoWithSendProxy,
     /// Flags of TLS.
     #[error(transparent)]
     Tls(#[from] TlsError),
@@ -63,6 +72,9 @@ pub fn config(settings: Settings) -> Result<Config, BuildError> {
     let Basics { listen, upstream: upstreams, http2, demo } = basics;
     let listen: Vec<SocketAddr> = listen.into_iter().flat_map(|listen| listen.0).collect();
     check_origins(&upstreams, demo)?;
+    if forwarding.send_proxy.0.is_some() {
+        check_send_proxy(&upstreams, demo)?;
+    }
     let (tls, upstream_tls) = tls::settings(tls)?;
     let all: Vec<SocketAddr> = [&listen, &tls.listen, &tls.redirect].into_iter().flatten().copied().collect();
     let admin: Vec<SocketAddr> = admin.admin.into_iter().flat_map(|listen| listen.0).collect();
@@ -87,6 +99,8 @@ pub fn config(settings: Settings) -> Result<Config, BuildError> {
         forwarding: Forwarding {
             trusted_proxies: forwarding.trusted_proxies,
             forwarded: forwarding.forwarded,
+            accept_proxy: forwarding.accept_proxy,
+            send_proxy: forwarding.send_proxy.0,
         },
         pool: Pool {
             idle_max: pool.upstream_idle_max,
@@ -108,6 +122,16 @@ fn check_origins(upstreams: &[Upstream], demo: bool) -> Result<(), BuildError> {
         (true, false) => Err(BuildError::DemoWithUpstream),
         (false, true) => Err(BuildError::NothingToServe),
         (true, true) | (false, false) => Ok(()),
+    }
+}
+
+fn check_send_proxy(upstreams: &[Upstream], demo: bool) -> Result<(), BuildError> {
+    if demo {
+        return Err(BuildError::DemoWithSendProxy);
+    }
+    match upstreams.iter().find(|upstream| upstream.scheme.http2) {
+        Some(upstream) => Err(BuildError::SharedConnection(upstream.clone())),
+        None => Ok(()),
     }
 }
 

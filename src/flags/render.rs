@@ -3,6 +3,7 @@
 use std::fmt::{self, Display, Write};
 
 use super::duration::{Period, Timeout};
+use super::network::SendProxy;
 use super::number::{Auto, switch_word};
 use super::size::{Bytes, BytesLimit};
 use super::tls::requirement_word;
@@ -32,6 +33,8 @@ fn write_settings(out: &mut String, config: &Config) -> fmt::Result {
     write_limits(out, config)?;
     list(out, "trusted-proxies", &config.forwarding.trusted_proxies)?;
     line(out, "forwarded", switch_word(config.forwarding.forwarded))?;
+    list(out, "accept-proxy", &config.forwarding.accept_proxy)?;
+    line(out, "send-proxy", SendProxy(config.forwarding.send_proxy).name())?;
     line(out, "upstream-idle-max", config.pool.idle_max)?;
     line(out, "upstream-idle-timeout", Period(config.pool.idle_timeout))?;
     line(out, "upstream-age-max", Period(config.pool.age_max))?;

@@ -10,8 +10,8 @@ use proptest::prelude::*;
 
 use super::*;
 use crate::config::{
-    ClientAuth, Forwarding, KeyPair, LogFormat, LogTarget, NEVER, Origin, Pool, Scheme, Security, Tls,
-    Upstream, UpstreamTls,
+    ClientAuth, Forwarding, KeyPair, LogFormat, LogTarget, NEVER, Origin, Pool, ProxyVersion, Scheme,
+    Security, Tls, Upstream, UpstreamTls,
 };
 use crate::limits::{self, MessageLimits};
 use crate::time::Timeouts;
@@ -194,9 +194,15 @@ fn nothing_to_serve_shows_what_to_type() {
 
 #[test]
 fn contradictions_are_refused() {
-    let cases: [(&[&str], &str); 10] = [
+    let cases: [(&[&str], &str); 13] = [
         (&["--demo", "--upstream", "app:80"], "drop one of them"),
         (&["--demo", "--listen", ":9901", "--admin", "0.0.0.0:9901"], "0.0.0.0:9901 twice"),
+        (&["--demo", "--send-proxy", "v2"], "takes no PROXY header"),
+        (
+            &["--send-proxy", "v1", "--upstream", "a:80,h2c://b:80"],
+            "clients share those to --upstream h2c://b:80",
+        ),
+        (&["--send-proxy", "v2", "--upstream", "h2://b:443"], "drop --send-proxy"),
         (&["--demo", "--listen", "127.0.0.1:80,127.0.0.1:80"], "127.0.0.1:80 twice"),
         (&["--demo", "--listen", ":80", "--listen", "[::]:80"], "[::]:80 twice"),
         (&["--upstream", "127.0.0.1:8080"], "round in circles"),
@@ -214,8 +220,10 @@ fn contradictions_are_refused() {
 
 #[test]
 fn errors_name_the_flag_the_value_and_an_example() {
-    let cases: [(&[&str], &[&str]); 11] = [
+    let cases: [(&[&str], &[&str]); 13] = [
         (&["--admin", "9901"], &["--admin", "'9901'", ":8080"]),
+        (&["--accept-proxy", "lb"], &["--accept-proxy", "'lb'", "10.0.0.0/8"]),
+        (&["--send-proxy", "v3"], &["--send-proxy", "'v3'", "v1", "v2", "off"]),
         (&["--request-timeout", "10"], &["--request-timeout", "'10'", "10s"]),
         (&["--request-timeout=-1s"], &["--request-timeout", "'-1s'", "10s"]),
         (&["--max-body-bytes", "10m"], &["--max-body-bytes", "'10m'", "MiB"]),
@@ -284,9 +292,8 @@ fn man_and_completions_mention_every_flag() {
 fn check_prints_every_flag_in_the_order_of_the_help() {
     let tls = "--listen :1 --tls-listen 127.0.0.1:2 --cert c --key k --client-ca ca --http-redirect 127.0.0.1:3 \
                --upstream-ca ca --upstream-cert c --upstream-key k";
-    let args = ["check", "--upstream", "app:1", "--trusted-proxies", "::1", "--listen", "127.0.0.1:1"];
-    let args = args.into_iter().chain(["--admin", "127.0.0.1:4"]);
-    let args: Vec<&str> = args.chain(tls.split_whitespace().skip(2)).collect();
+    let args = "check --upstream app:1 --trusted-proxies ::1 --accept-proxy ::1 --listen 127.0.0.1:1 --admin 127.0.0.1:4";
+    let args: Vec<&str> = args.split_whitespace().chain(tls.split_whitespace().skip(2)).collect();
     assert!(matches!(run(&args), Ok(Command::Check(_))));
     let text = effective(&config(&args));
     let lines: Vec<&str> = text.lines().collect();
@@ -356,8 +363,16 @@ fn forwarding() -> impl Strategy<Value = Forwarding> {
     let network = any::<std::net::IpAddr>().prop_map(ipnet::IpNet::from);
     let wide = (any::<u32>(), 0u8..=32)
         .prop_map(|(ip, bits)| ipnet::IpNet::new(std::net::Ipv4Addr::from(ip).into(), bits).unwrap().trunc());
-    (proptest::collection::vec(prop_oneof![network, wide], 0..4), any::<bool>())
-        .prop_map(|(trusted_proxies, forwarded)| Forwarding { trusted_proxies, forwarded })
+    let networks = proptest::collection::vec(prop_oneof![network, wide], 0..4).boxed();
+    let send_proxy = proptest::option::of(proptest::sample::select(&ProxyVersion::ALL[..]));
+    (networks.clone(), any::<bool>(), networks, send_proxy).prop_map(
+        |(trusted_proxies, forwarded, accept_proxy, send_proxy)| Forwarding {
+            trusted_proxies,
+            forwarded,
+            accept_proxy,
+            send_proxy,
+        },
+    )
 }
 
 fn access_log() -> impl Strategy<Value = LogTarget> {
@@ -425,6 +440,7 @@ prop_compose! {
         log_level in prop_oneof![Just("warn"), Just("info,ringress::net=debug")],
         admin in admin(),
     ) -> Config {
+        let may_send_proxy = !upstreams.is_empty() && upstreams.iter().all(|upstream| !upstream.scheme.http2);
         Config {
             listen,
             http2,
@@ -439,7 +455,7 @@ prop_compose! {
             timeouts,
             timeout_status,
             message,
-            forwarding,
+            forwarding: Forwarding { send_proxy: forwarding.send_proxy.filter(|_| may_send_proxy), ..forwarding },
             pool: Pool { idle_max, idle_timeout, age_max, ping },
             dns_refresh,
             access_log,

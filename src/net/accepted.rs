@@ -1,13 +1,14 @@
 //! From an accepted connection to the protocol it speaks.
 //!
 //! ```text
+//!   (--accept-proxy: PROXY header, then as without)
 //!   plain ──────────────────────────────▶ HTTP/1.1 ──preface──▶ HTTP/2
 //!   TLS ──handshake──▶ ALPN http/1.1, none ──▲           ALPN h2 ──▲
 //! ```
 
-use std::net::SocketAddr;
 use std::rc::Rc;
 
+use super::caller::{self, Caller};
 use super::client::Client;
 use super::client_h1::{self, Ended};
 use super::client_h2;
@@ -18,40 +19,59 @@ use super::tls::handshake;
 use super::transport::Transport;
 use super::worker::Worker;
 
+/// Serves one connection whose peer has to say first whom it is from. Only connections from peers in `--accept-proxy`
+/// have this larger future.
+pub async fn serve_introduced(
+    worker: Rc<Worker>,
+    mut socket: Socket,
+    caller: Caller,
+    admission: Admission,
+    service: Service,
+) {
+    let introduced = Box::pin(caller::introduce(&worker, &mut socket, caller)).await;
+    let Some(caller) = introduced else { return };
+    match service {
+        Service::Tls => Box::pin(serve_tls(worker, socket, caller, admission)).await,
+        Service::Plain | Service::Redirect => {
+            Box::pin(serve(worker, socket, caller, admission, service)).await;
+        }
+    }
+}
+
 /// Serves one connection with TLS to its end.
-pub async fn serve_tls(worker: Rc<Worker>, socket: Socket, peer: SocketAddr, admission: Admission) {
+pub async fn serve_tls(worker: Rc<Worker>, socket: Socket, caller: Caller, admission: Admission) {
     let accepted = worker.clock.now();
     let socket = match handshake::greet(&worker, socket, accepted).await {
         Ok(socket) => socket,
         Err(None) => return,
-        Err(Some(refused)) => return Box::pin(part(worker, refused, peer)).await,
+        Err(Some(refused)) => return Box::pin(part(worker, refused, caller)).await,
     };
     if socket.tls().is_some_and(|tls| tls.speaks_h2()) {
         let io = Io::of_client(Rc::clone(&worker), socket, Vec::new());
-        return Box::pin(client_h2::serve(worker, io, peer, admission, Service::Tls)).await;
+        return Box::pin(client_h2::serve(worker, io, caller, admission, Service::Tls)).await;
     }
-    serve(worker, socket, peer, admission, Service::Tls).await;
+    serve(worker, socket, caller, admission, Service::Tls).await;
 }
 
 /// Serves one connection to its end.
 pub async fn serve(
     worker: Rc<Worker>,
     socket: Socket,
-    peer: SocketAddr,
+    caller: Caller,
     admission: Admission,
     service: Service,
 ) {
-    let mut client = Client::new(&worker, socket.into(), peer);
+    let mut client = Client::new(&worker, socket.into(), caller);
     client.redirects = service == Service::Redirect;
     if client_h1::serve(&worker, &mut client).await == Ended::Http2
         && let Transport::Socket(socket) = client.transport
     {
         let io = Io::of_client(Rc::clone(&worker), socket, client.inbox.bytes().to_vec());
-        Box::pin(client_h2::serve(worker, io, peer, admission, service)).await;
+        Box::pin(client_h2::serve(worker, io, client.caller, admission, service)).await;
     }
 }
 
 /// Leaves a client whose handshake failed the time to read why.
-async fn part(worker: Rc<Worker>, socket: Socket, peer: SocketAddr) {
-    Client::new(&worker, socket.into(), peer).linger(&worker).await;
+async fn part(worker: Rc<Worker>, socket: Socket, caller: Caller) {
+    Client::new(&worker, socket.into(), caller).linger(&worker).await;
 }

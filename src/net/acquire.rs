@@ -2,22 +2,24 @@
 //!
 //! ```text
 //!   acquire ─▶ pooled (HTTP/1.1)
-//!      │  └──▶ connect ─▶ reach: TCP, TLS ───────────────┐
+//!      │  └──▶ connect ─▶ reach: TCP, PROXY header, TLS───────────┐
 //!      │           └────▶ join: a seat (HTTP/2), or reach, greet ┴─▶ Upstream
 //!      └── the next endpoint, when one fails
 //! ```
 
 use std::future::{Future, poll_fn};
+use std::io::IoSlice;
 use std::pin::{Pin, pin};
 use std::rc::Rc;
 use std::sync::Arc;
 use std::task::Poll;
 
-use crate::config::Scheme;
+use crate::config::{ProxyVersion, Scheme};
 use crate::limits;
 use crate::proxy::balance::Tried;
 use crate::proxy::endpoint::{Address, Endpoint, Endpoints};
 use crate::proxy::error::{Failure, Side};
+use crate::proxy::proxy_protocol;
 use crate::telemetry::metrics::Counter;
 use crate::time::Timestamp;
 
@@ -129,7 +131,7 @@ impl Driver<'_> {
         endpoint: &Endpoint,
         began: Timestamp,
     ) -> Result<Socket, Failure> {
-        let socket = match self.begin(index, &endpoint.address).await? {
+        let mut socket = match self.begin(index, &endpoint.address).await? {
             Begun::Connected(socket) => socket,
             Begun::Pending(mut socket) => {
                 self.step(pin!(poll_fn(|cx| socket.poll_writable(cx)))).await?;
@@ -137,6 +139,9 @@ impl Driver<'_> {
                 socket
             }
         };
+        if let Some(version) = self.worker.shared.config.forwarding.send_proxy {
+            Box::pin(self.introduce(index, version, &mut socket)).await?;
+        }
         let socket = match &endpoint.server_name {
             Some(name) => self.secure(index, name, endpoint.scheme, socket).await?,
             None => socket,
@@ -145,6 +150,27 @@ impl Driver<'_> {
         self.worker.upstreams.connected(index);
         self.txn.facts.connect = Some(self.worker.clock.now().since(began));
         Ok(socket)
+    }
+
+    /// Tells the endpoint which client the connection is for, before anything else.
+    async fn introduce(
+        &mut self,
+        index: usize,
+        version: ProxyVersion,
+        socket: &mut Socket,
+    ) -> Result<(), Failure> {
+        let mut header = Vec::new();
+        proxy_protocol::write(version, self.client.caller.ends(), &mut header);
+        let mut rest = header.as_slice();
+        while !rest.is_empty() {
+            let sent = socket.try_write(&[IoSlice::new(rest)]);
+            let sent = sent.map_err(|error| self.not_connected(index, &error))?;
+            rest = rest.get(sent..).unwrap_or_default();
+            if !rest.is_empty() {
+                self.step(pin!(poll_fn(|cx| socket.poll_writable(cx)))).await?;
+            }
+        }
+        Ok(())
     }
 
     /// Our TLS handshake with the endpoint `name`.

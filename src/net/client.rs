@@ -1,7 +1,6 @@
 //! A client's connection below HTTP: what arrives, what leaves, and the one timer all its waits share.
 
 use std::future::poll_fn;
-use std::net::SocketAddr;
 use std::rc::Rc;
 use std::task::{Context, Poll};
 use std::time::Duration;
@@ -14,6 +13,7 @@ use crate::telemetry::metrics::Counter;
 use crate::time::{Phase, Timestamp};
 
 use super::buffers::Outbox;
+use super::caller::Caller;
 use super::inbox::{Filled, Inbox};
 use super::shared::Lifecycle;
 use super::timer::Timer;
@@ -29,8 +29,8 @@ pub struct Client {
     pub transport: Transport,
     /// What was read and not yet used.
     pub inbox: Inbox,
-    /// Its address.
-    pub peer: SocketAddr,
+    /// Whom it is from.
+    pub caller: Caller,
     trusted: bool,
     /// Every request is answered with a redirect to `https`.
     pub(super) redirects: bool,
@@ -62,20 +62,14 @@ pub(super) struct Look {
 const LOOKS: u32 = 8;
 
 impl Client {
-    /// A connection that has just been accepted from `peer`.
+    /// A connection that has just been accepted from `caller`.
     #[must_use]
-    pub fn new(worker: &Worker, transport: Transport, peer: SocketAddr) -> Client {
-        let peer = SocketAddr::new(peer.ip().to_canonical(), peer.port());
+    pub fn new(worker: &Worker, transport: Transport, caller: Caller) -> Client {
+        let ip = caller.address.ip();
         Client {
             inbox: Inbox::default(),
-            peer,
-            trusted: worker
-                .shared
-                .config
-                .forwarding
-                .trusted_proxies
-                .iter()
-                .any(|net| net.contains(&peer.ip())),
+            caller,
+            trusted: worker.shared.config.forwarding.trusted_proxies.iter().any(|net| net.contains(&ip)),
             redirects: false,
             greeting: transport.tls().and_then(Session::greeting).cloned(),
             first: true,
@@ -136,7 +130,7 @@ impl Client {
     pub(super) fn hop<'a>(&'a self, worker: &Worker, request_id: &'a [u8]) -> Hop<'a> {
         let config = &worker.shared.config;
         Hop {
-            client: self.peer.ip(),
+            client: self.caller.address.ip(),
             trusted: self.trusted,
             scheme: if self.greeting.is_some() { "https" } else { "http" },
             http2: self.http2,

@@ -313,7 +313,7 @@ impl Client {
             Ok(()) if txn.exchange.may_keep_alive() => ClientFate::KeepAlive,
             Ok(()) => ClientFate::Linger,
         };
-        record::conclude(worker, self.peer, txn);
+        record::conclude(worker, self.caller.address, txn);
         fate
     }
 
@@ -337,7 +337,7 @@ impl Client {
                 Err(_) => ClientFate::Cut,
             }
         };
-        record::record(worker, self.peer, line.as_ref(), &facts);
+        record::record(worker, self.caller.address, line.as_ref(), &facts);
         fate
     }
 }

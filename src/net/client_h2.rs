@@ -7,7 +7,6 @@
 //! is idleness, the drain, and the bounds that `h2` enforces (see [`builder`]).
 
 use std::future::poll_fn;
-use std::net::SocketAddr;
 use std::pin::pin;
 use std::rc::Rc;
 use std::task::{Context, Poll};
@@ -29,6 +28,7 @@ use crate::time::{Phase, Timestamp};
 use crate::translate::Malformed;
 use crate::translate::request::{self, Opening};
 
+use super::caller::Caller;
 use super::client::Client;
 use super::client_h1;
 use super::facts::{Facts, Line};
@@ -60,16 +60,16 @@ fn builder(worker: &Worker) -> Builder {
 
 /// What all streams of a connection share.
 struct Peer {
-    address: SocketAddr,
+    caller: Caller,
     greeting: Option<Rc<Greeting>>,
     redirects: bool,
 }
 
 /// Serves one connection to its end; `service` is that of its listener.
-pub async fn serve(worker: Rc<Worker>, io: Io, address: SocketAddr, admission: Admission, service: Service) {
+pub async fn serve(worker: Rc<Worker>, io: Io, caller: Caller, admission: Admission, service: Service) {
     let redirects = service == Service::Redirect;
     let tap = io.tap();
-    let peer = Peer { address, greeting: tap.greeting(), redirects };
+    let peer = Peer { caller, greeting: tap.greeting(), redirects };
     let began = worker.clock.now();
     let mut handshake = pin!(builder(&worker).handshake(io));
     let at = began.after(worker.shared.config.timeouts.header);
@@ -186,7 +186,7 @@ impl Life {
 /// Counts a client that is cut because it floods.
 fn record_flood(worker: &Worker, peer: &Peer) {
     worker.metrics.add(Counter::ClientFloods, 1);
-    tracing::debug!(client = %peer.address, "a client was cut for a flood of HTTP/2 frames");
+    tracing::debug!(client = %peer.caller.address, "a client was cut for a flood of HTTP/2 frames");
 }
 
 enum Look {
@@ -211,7 +211,7 @@ fn open(worker: &Rc<Worker>, peer: &Peer, request: Request<RecvStream>, mut resp
     };
     let method = if protocol.is_some() { Method::Get } else { Method::of(parts.method.as_str().as_bytes()) };
     let stream = Inbound::new(Rc::clone(worker), method, head, framing, body, respond);
-    let mut client = Client::new(worker, Transport::Stream(Box::new(stream)), peer.address);
+    let mut client = Client::new(worker, Transport::Stream(Box::new(stream)), peer.caller.clone());
     client.greeting = peer.greeting.clone();
     client.redirects = peer.redirects;
     client.http2 = true;
@@ -240,7 +240,7 @@ fn refuse(
     if !answered {
         respond.send_reset(Reason::PROTOCOL_ERROR); // RFC 9113 §8.1.1
     }
-    record::record(worker, peer.address, Some(&Line::of_refused(head)), &facts);
+    record::record(worker, peer.caller.address, Some(&Line::of_refused(head)), &facts);
 }
 
 fn refusal(status: u16, error: HeadError) -> Response<()> {

@@ -67,7 +67,7 @@ impl Driver<'_> {
             Err(failure) => Box::pin(self.conclude(failure)).await,
         };
         self.count_bytes(fate);
-        record::conclude(self.worker, self.client.peer, self.txn);
+        record::conclude(self.worker, self.client.caller.address, self.txn);
         fate
     }
 

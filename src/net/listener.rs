@@ -18,7 +18,9 @@ use crate::telemetry::metrics::Counter;
 use crate::time::Timestamp;
 
 use super::accepted;
-use super::shared::{Lifecycle, Service};
+use super::caller::Caller;
+use super::shared::{Admission, Lifecycle, Service};
+use super::socket::Socket as Connection;
 use super::worker::{Hold, Worker};
 
 /// Binds `workers` sockets to one address, so that the kernel spreads connections over them. Returns the
@@ -140,20 +142,8 @@ fn accept_batch(worker: &Rc<Worker>, listener: &TcpListener, service: Service) -
     for _ in 0..limits::ACCEPT_BATCH_MAX {
         let Some(admission) = worker.shared.admit() else { return Batch::Full };
         match accept_one(listener) {
-            Accepted::Connection(stream, peer) => match super::socket::Socket::tcp(stream) {
-                Ok(transport) if service == Service::Tls => worker.spawn_connection(accepted::serve_tls(
-                    Rc::clone(worker),
-                    transport,
-                    peer,
-                    admission,
-                )),
-                Ok(transport) => worker.spawn_connection(accepted::serve(
-                    Rc::clone(worker),
-                    transport,
-                    peer,
-                    admission,
-                    service,
-                )),
+            Accepted::Connection(stream, peer) => match Connection::tcp(stream) {
+                Ok(connection) => spawn(worker, connection, peer, admission, service),
                 Err(error) => return Batch::Starved(error),
             },
             Accepted::Gone => {}
@@ -162,6 +152,25 @@ fn accept_batch(worker: &Rc<Worker>, listener: &TcpListener, service: Service) -
         }
     }
     Batch::More
+}
+
+fn spawn(
+    worker: &Rc<Worker>,
+    connection: Connection,
+    peer: SocketAddr,
+    admission: Admission,
+    service: Service,
+) {
+    let caller = Caller::of(worker, &connection, peer);
+    let serving = Rc::clone(worker);
+    if caller.speaks_for_others(worker) {
+        let introduced = accepted::serve_introduced(serving, connection, caller, admission, service);
+        worker.spawn_connection(introduced);
+    } else if service == Service::Tls {
+        worker.spawn_connection(accepted::serve_tls(serving, connection, caller, admission));
+    } else {
+        worker.spawn_connection(accepted::serve(serving, connection, caller, admission, service));
+    }
 }
 
 fn accept_one(listener: &TcpListener) -> Accepted {

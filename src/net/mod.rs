@@ -11,6 +11,7 @@
 pub mod accepted;
 pub mod acquire;
 pub mod buffers;
+pub mod caller;
 pub mod client;
 pub mod client_h1;
 pub mod client_h2;

@@ -16,7 +16,7 @@ use std::convert::Infallible;
 use std::future::Future;
 use std::future::poll_fn;
 use std::io::{self, IoSlice};
-use std::net::TcpStream as StdTcpStream;
+use std::net::{SocketAddr, TcpStream as StdTcpStream};
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd};
 use std::os::unix::net::UnixStream as StdUnixStream;
 use std::pin::Pin;
@@ -237,6 +237,25 @@ impl Socket {
         }
     }
 
+    /// As [`Socket::try_read`], below any TLS, and what is there stays there.
+    ///
+    /// # Errors
+    /// The connection is broken.
+    pub fn try_peek(&mut self, buf: &mut [u8]) -> io::Result<Option<usize>> {
+        let state = &self.fd.rx;
+        if state.get() == Readiness::Failed {
+            return Err(io::Error::other("waiting for the socket failed"));
+        }
+        match rustix::net::recv(&*self.fd, buf, RecvFlags::DONTWAIT | RecvFlags::PEEK) {
+            Ok((n, _)) => Ok(Some(n)),
+            Err(Errno::AGAIN | Errno::INTR) => {
+                state.set(Readiness::Idle);
+                Ok(None)
+            }
+            Err(error) => Err(error.into()),
+        }
+    }
+
     /// Writes as many of `slices` as the socket takes now; 0 is "not now".
     ///
     /// # Errors
@@ -354,6 +373,12 @@ impl Socket {
     /// not look complete.
     pub fn reset_on_close(&mut self) {
         let _ = rustix::net::sockopt::set_socket_linger(&*self.fd, Some(Duration::ZERO));
+    }
+
+    /// Our end's address; `None` for a Unix socket.
+    #[must_use]
+    pub fn local_address(&self) -> Option<SocketAddr> {
+        SocketAddr::try_from(rustix::net::getsockname(&*self.fd).ok()?).ok()
     }
 
     /// The error of a connection attempt that has ended, if it failed.

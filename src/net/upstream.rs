@@ -121,6 +121,9 @@ impl Upstreams {
         if let Transport::Stream(stream) = upstream.transport {
             return stream.part(); // its connection was never taken
         }
+        if self.shared.config.forwarding.send_proxy.is_some() {
+            return; // its PROXY header named one client, and the next request may be another's
+        }
         let pool = self.shared.config.pool;
         let mut state = self.state.borrow_mut();
         upstream.idle_until = idle_until(pool, upstream.born, keep_alive, now);

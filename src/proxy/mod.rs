@@ -6,6 +6,7 @@
 //!  forward (heads rewritten)  flow (one body's direction)  error -> respond (the only statuses we make)
 //!                             balance, endpoint, repeat (where a request goes, and whether twice)
 //! ```
+//! [`proxy_protocol`] stands by itself: who a connection that was passed on is from.
 //! [`crate::net`] asks these rooms what to do and performs it.
 
 pub mod balance;
@@ -16,6 +17,7 @@ pub mod flow;
 pub mod forward;
 pub mod grpc;
 pub mod ids;
+pub mod proxy_protocol;
 pub mod repeat;
 pub mod respond;
 

@@ -207,6 +207,7 @@ const fn help(counter: Counter) -> &'static str {
         Counter::UpstreamPingTimeouts => "HTTP/2 connections to origins that did not answer PING.",
         Counter::TlsHandshakes => "TLS handshakes with clients that ended well.",
         Counter::TlsHandshakeFailures => "TLS handshakes with clients that failed, other than by timeout.",
+        Counter::ProxyHeaderFailures => "Connections that had to begin with a PROXY header, and did not.",
         Counter::Repeats => {
             "Requests sent again: a reused connection died before any byte of a response, or the origin refused the stream."
         }
@@ -300,7 +301,7 @@ process_start_time_seconds 1700000000.045
              ringress_responses_total{class=\"5xx\"} 16\n\
              # HELP ringress_exchanges_cut_total "
         ));
-        assert!(text.ends_with(&format!("\nringress_bytes_out_total 74\n{GAUGE_LINES}")), "{text}");
+        assert!(text.ends_with(&format!("\nringress_bytes_out_total 76\n{GAUGE_LINES}")), "{text}");
     }
 
     #[test]

@@ -45,6 +45,8 @@ pub enum Counter {
     TlsHandshakes,
     /// TLS handshakes with clients that failed, other than by timeout.
     TlsHandshakeFailures,
+    /// Connections from peers in `--accept-proxy` without a PROXY header, or with a wrong one, other than by timeout.
+    ProxyHeaderFailures,
     /// Requests sent again: a reused connection died before any byte of a response, or the origin refused the stream.
     Repeats,
     /// Deadlines that expired, by phase.
@@ -110,6 +112,7 @@ impl Counter {
         Counter::UpstreamPingTimeouts,
         Counter::TlsHandshakes,
         Counter::TlsHandshakeFailures,
+        Counter::ProxyHeaderFailures,
         Counter::Repeats,
         Counter::TimeoutsHandshake,
         Counter::TimeoutsHeader,
@@ -183,6 +186,7 @@ impl Counter {
             Counter::UpstreamPingTimeouts => "upstream_ping_timeouts",
             Counter::TlsHandshakes => "tls_handshakes",
             Counter::TlsHandshakeFailures => "tls_handshake_failures",
+            Counter::ProxyHeaderFailures => "proxy_header_failures",
             Counter::Repeats => "repeats",
             Counter::TimeoutsHandshake => "timeouts_handshake",
             Counter::TimeoutsHeader => "timeouts_header",

@@ -178,3 +178,20 @@ def test_python_http_server_as_origin(start, ringress, curl, tmp_path, protocol)
     url = ringress(port).url
     assert curl(url + "/page.txt", url + "/page.txt").run() == b"served\nserved\n"
     assert curl("-o", "/dev/null", "-w", "%{http_code}", url + "/none").run() == b"404"
+
+
+@needs_proxy
+@pytest.mark.parametrize("version", ["--http1.1", "--http2-prior-knowledge"])
+def test_curl_introduces_itself(origin, ringress, curl, version):
+    """`--haproxy-protocol` sends a line with curl's own ends; where one is asked for, nothing passes without."""
+    clients = []
+
+    def handle(request):
+        clients.append(request.field("X-Forwarded-For"))
+        request.reply(b"welcome")
+
+    url = ringress(origin(handle).port, "--accept-proxy", "127.0.0.0/8").url
+    assert curl(version, "--haproxy-protocol", "--interface", "127.0.0.9", url).run() == b"welcome"
+    assert clients == ["127.0.0.9"]
+    assert curl(version, url).wait() in (16, 52, 55, 56)  # HTTP/2 framing, an empty reply, sending or receiving failed
+    assert len(clients) == 1

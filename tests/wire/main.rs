@@ -17,6 +17,7 @@ mod http2_origin;
 mod lifecycle;
 mod log;
 mod matrix;
+mod proxy_protocol;
 mod selftest;
 mod slow;
 mod splice;

@@ -54,9 +54,13 @@ fn runtime() -> Runtime {
     tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap()
 }
 
-async fn dial(addr: SocketAddr) -> TcpStream {
+async fn dial(addr: SocketAddr, introduction: &[u8]) -> TcpStream {
     let tcp = TcpStream::connect(addr).await.unwrap();
     tcp.set_nodelay(true).unwrap();
+    if !introduction.is_empty() {
+        tcp.writable().await.unwrap();
+        assert_eq!(tcp.try_write(introduction).unwrap(), introduction.len());
+    }
     tcp
 }
 
@@ -79,9 +83,15 @@ impl Http2 {
     /// Connects.
     #[track_caller]
     pub fn connect_with(addr: SocketAddr, builder: &h2::client::Builder) -> Http2 {
+        Http2::introduced(addr, b"", builder)
+    }
+
+    /// Connects, and sends `introduction` before anything else.
+    #[track_caller]
+    pub fn introduced(addr: SocketAddr, introduction: &[u8], builder: &h2::client::Builder) -> Http2 {
         let runtime = runtime();
         let (send, connection) = runtime.block_on(async {
-            let (send, connection) = builder.handshake(dial(addr).await).await.unwrap();
+            let (send, connection) = builder.handshake(dial(addr, introduction).await).await.unwrap();
             (send, tokio::spawn(connection))
         });
         Http2 { runtime, send, connection }
@@ -90,10 +100,22 @@ impl Http2 {
     /// Connects with TLS; ALPN has to agree on `h2`, and `config` to offer it.
     #[track_caller]
     pub fn connect_tls(addr: SocketAddr, config: &Arc<ClientConfig>, name: &str) -> Http2 {
+        Http2::introduced_tls(addr, b"", config, name)
+    }
+
+    /// As [`Http2::connect_tls`], with `introduction` before the handshake.
+    #[track_caller]
+    pub fn introduced_tls(
+        addr: SocketAddr,
+        introduction: &[u8],
+        config: &Arc<ClientConfig>,
+        name: &str,
+    ) -> Http2 {
         let runtime = runtime();
         let name = ServerName::try_from(name.to_owned()).unwrap();
         let (send, connection) = runtime.block_on(async {
-            let tls = TlsConnector::from(Arc::clone(config)).connect(name, dial(addr).await).await;
+            let tls =
+                TlsConnector::from(Arc::clone(config)).connect(name, dial(addr, introduction).await).await;
             let tls = tls.expect("a handshake");
             assert_eq!(tls.get_ref().1.alpn_protocol(), Some(b"h2".as_slice()), "ALPN");
             let (send, connection) = h2::client::Builder::new().handshake(tls).await.unwrap();

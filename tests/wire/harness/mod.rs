@@ -33,7 +33,7 @@ pub use log::Line;
 pub use origin::{Conn, Origin, answering, dead_address, deaf_listener};
 pub use peer::{Chunk, End, Peer, Response};
 pub use proxy::{Proxy, run_to_exit};
-pub use tls::{Authority, Folder, Identity};
+pub use tls::{Authority, Folder, Identity, TlsStream};
 
 /// How long any wait may take before the test fails: far more than a loaded machine needs.
 pub const PATIENCE: Duration = Duration::from_secs(10);
