@@ -17,6 +17,7 @@ use ringress::config::Config;
 use ringress::control::dns::Resolver;
 use ringress::control::log_writer::LogWriter;
 use ringress::flags::{self, Command};
+use ringress::limits;
 use ringress::net::listener;
 use ringress::net::shared::{Budget, Service, Shared};
 use ringress::net::thread::{self, Setup};
@@ -188,8 +189,12 @@ fn allocations(proxy: SocketAddr, request: &str) -> u64 {
     ALLOCATIONS.load(Ordering::Relaxed) - before
 }
 
+/// What a table that grows or a second's housekeeping may take, and the buffers of the log, once: as many as its queue has
+/// places are made when the writer's thread has to wait for its core.
+const NOT_PER_REQUEST: u64 = 20 + limits::LOG_BATCHES_MAX as u64;
+
 /// Goal: no allocation per request. Method: the worker's allocations over 2 000 requests of each shape must stay
-/// far below one per request; a handful is what a table that grows or a second's housekeeping may take.
+/// far below one per request.
 #[test]
 fn a_request_in_steady_state_allocates_nothing() {
     let shapes = [
@@ -208,7 +213,7 @@ fn a_request_in_steady_state_allocates_nothing() {
         for (shape, request) in shapes {
             let allocations = allocations(proxy, request);
             assert!(
-                allocations < 20,
+                allocations < NOT_PER_REQUEST,
                 "{allocations} allocations in {COUNTED} requests ({shape}, access log {log})"
             );
         }
