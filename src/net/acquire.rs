@@ -83,6 +83,7 @@ impl Driver<'_> {
             self.reach(index, endpoint, began).await?.into()
         };
         let now = self.worker.clock.now();
+        self.worker.upstreams.connected(index);
         self.txn.exchange.connected(now);
         let mut upstream = Upstream::new(transport, index, endpoints, now);
         upstream.reused = self.txn.facts.reused;
@@ -147,7 +148,6 @@ impl Driver<'_> {
             None => socket,
         };
         self.worker.metrics.add(Counter::UpstreamConnects, 1);
-        self.worker.upstreams.connected(index);
         self.txn.facts.connect = Some(self.worker.clock.now().since(began));
         Ok(socket)
     }

@@ -301,7 +301,15 @@ fn an_origin_of_http1_is_passed_over() {
     for _ in 0..3 {
         assert_eq!(proxy.client().exchange(post("/", "whole")).text(), "whole");
     }
-    let head = Proxy::to(&[&wrong], &[]).get("/").head;
-    assert_eq!(head.status(), 502);
-    assert!(head.value("proxy-status").unwrap().contains("not-http2"), "{head:?}");
+    let mut proxy = Proxy::to(&[&wrong], &[]);
+    for _ in 0..3 {
+        let head = proxy.get("/").head;
+        assert_eq!(head.status(), 502);
+        assert!(head.value("proxy-status").unwrap().contains("not-http2"), "{head:?}");
+    }
+    proxy.terminate();
+    proxy.wait();
+    let said = proxy.stderr();
+    assert_eq!(said.matches("cannot connect").count(), 1, "{said}");
+    assert!(!said.contains("is back"), "it never was: {said}");
 }
