@@ -219,6 +219,10 @@ pub const H2_PROGRESS_BYTES_MIN: usize = 16 * 1024;
 pub const H2_OWN_RESETS_MAX: usize = 32;
 /// Streams that a client has opened and reset before they were looked at; beyond that it floods (CVE-2023-44487).
 pub const H2_PENDING_RESETS_MAX: usize = 20;
+/// What `h2` may hold of small frames of one client, before it takes them for a flood and ends the connection: it counts
+/// 256 for each, less its payload. Streams take theirs at the end of a turn, so twice what one turn can bring, in
+/// frames of one byte, is never a flood.
+pub const H2_SMALL_FRAMES_BYTES_MAX: usize = 16 * 1024 * 256;
 /// Bytes of frames that are gathered for one send.
 pub const H2_GATHER_BYTES: usize = 64 * 1024;
 /// Bytes that the proxy itself may add to a head, on top of what a peer may send.
@@ -246,6 +250,8 @@ pub const H2_RESET_COST: u64 = 8;
 pub const CHUNK_FRAME_BYTES_MAX: usize = 20;
 
 const _: () = assert!(TARGET_BYTES_MAX < HEAD_BYTES_MAX);
+const _: () =
+    assert!(H2_SMALL_FRAMES_BYTES_MAX / 256 >= 2 * TURN_BYTES_MAX / 10, "a frame of one byte is ten");
 const _: () = assert!(TARGET_BYTES_MAX <= ADMIN_HEAD_BYTES_MAX && ADMIN_HEAD_BYTES_MAX <= HEAD_BYTES_MAX);
 const _: () = assert!(PROXY_V1_BYTES_MAX <= PROXY_HEADER_BYTES_MAX);
 const _: () = assert!(HEAD_BYTES_MAX <= SCRATCH_BYTES, "a whole head fits one read");

@@ -54,6 +54,7 @@ fn builder(worker: &Worker) -> Builder {
         .max_send_buffer_size(limits::H2_SEND_BUFFER_BYTES)
         .max_concurrent_reset_streams(limits::H2_OWN_RESETS_MAX)
         .max_pending_accept_reset_streams(limits::H2_PENDING_RESETS_MAX)
+        .data_frame_budget(limits::H2_SMALL_FRAMES_BYTES_MAX)
         .enable_connect_protocol();
     builder
 }

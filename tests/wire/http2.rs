@@ -276,6 +276,21 @@ fn a_small_window_is_no_crime() {
     assert_eq!(client.exchange(get2("/")).body.len(), 50_000);
 }
 
+/// A burst of small frames, as a client that streams messages sends it, is no flood while it is read.
+#[test]
+fn a_burst_of_small_frames_is_no_flood() {
+    let origin = Origin::serve(|request| ok(&request.body.bytes.len().to_string()));
+    let proxy = Proxy::of(&origin);
+    let mut client = Http2::connect(proxy.addr());
+    let mut opened = client.open(post2("/messages"), false);
+    for _ in 0..6_000 {
+        opened.body.send_data("0123456789".into(), false).unwrap();
+    }
+    opened.body.send_data(Bytes::new(), true).unwrap();
+    let (_, body) = client.head(opened.response);
+    assert_eq!(client.rest(body).unwrap().0, b"60000");
+}
+
 /// A reset by the client aborts its request at the origin at once.
 #[test]
 fn a_reset_by_the_client_aborts_at_the_origin() {
