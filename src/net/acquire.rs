@@ -12,7 +12,7 @@ use std::io::IoSlice;
 use std::pin::{Pin, pin};
 use std::rc::Rc;
 use std::sync::Arc;
-use std::task::Poll;
+use std::task::{Context, Poll};
 
 use crate::config::{ProxyVersion, Scheme};
 use crate::limits;
@@ -25,7 +25,7 @@ use crate::time::Timestamp;
 
 use super::connect::{self, Begun};
 use super::exchange::Driver;
-use super::h2::link::Joined;
+use super::h2::link::{Joined, Seat};
 use super::h2::origin;
 use super::h2::outbound::Outbound;
 use super::socket::Socket;
@@ -46,9 +46,7 @@ impl Driver<'_> {
                 self.txn.facts.retries = self.txn.facts.retries.saturating_add(1);
             }
             self.txn.facts.endpoint = Some((Rc::clone(&endpoints), index));
-            if pooled
-                && let Some(upstream) =
-                    poll_fn(|cx| Poll::Ready(self.worker.upstreams.take(index, now, cx))).await
+            if let Some(upstream) = poll_fn(|cx| Poll::Ready(self.ready(index, &endpoints, pooled, cx))).await
             {
                 self.worker.metrics.add(Counter::UpstreamReuses, 1);
                 self.txn.facts.reused = true;
@@ -66,6 +64,28 @@ impl Driver<'_> {
             }
         }
         Err(last)
+    }
+
+    /// What can be had without a wait: a pooled connection, if it may be, or a stream of one that others share.
+    fn ready(
+        &self,
+        index: usize,
+        endpoints: &Rc<Endpoints>,
+        pooled: bool,
+        cx: &mut Context<'_>,
+    ) -> Option<Upstream> {
+        let now = self.worker.clock.now();
+        if !endpoints.0.get(index)?.scheme.http2 {
+            return if pooled { self.worker.upstreams.take(index, now, cx) } else { None };
+        }
+        let seat = self.worker.upstreams.links(index)?.seat(cx)?;
+        let mut upstream = Upstream::new(self.stream(seat), index, Rc::clone(endpoints), now);
+        upstream.reused = true;
+        Some(upstream)
+    }
+
+    fn stream(&self, seat: Seat) -> Transport {
+        Transport::Stream(Box::new(Outbound::new(Rc::clone(self.worker), seat)))
     }
 
     async fn connect(
@@ -122,7 +142,7 @@ impl Driver<'_> {
             self.worker.metrics.add(Counter::UpstreamReuses, 1);
             self.txn.facts.reused = true;
         }
-        Ok(Transport::Stream(Box::new(Outbound::new(Rc::clone(self.worker), seat))))
+        Ok(self.stream(seat))
     }
 
     /// A new connection to `endpoint`, with TLS where that is asked for.

@@ -261,7 +261,9 @@ impl Client {
         if self.http2 {
             txn.exchange.demand_progress(limits::H2_PROGRESS_BYTES_MIN);
             txn.grpc = head.method == Method::Post && grpc::is_call(source);
-            grpc::timeout(source).into_iter().for_each(|timeout| txn.exchange.expire(timeout));
+            if let Some(timeout) = grpc::timeout(source).filter(|_| txn.grpc) {
+                txn.exchange.expire(timeout);
+            }
         }
         txn.answers_itself = forward::answers_itself(&head, source);
         if worker.journal.is_on() {

@@ -108,19 +108,15 @@ impl Driver<'_> {
     /// In HTTP/2 a side that breaks off says why, and the other side may as well know: RFC 9113 §7 leaves the code to us,
     /// gRPC reads it.
     fn pass_reset_on(&mut self, failure: Failure, upstream: &mut Upstream) {
-        let why = match failure {
-            Failure::ClientGone => self.client.transport.reset_by_peer(),
-            _ => None,
+        let (client, origin) = (&mut self.client.transport, &mut upstream.transport);
+        let (why, other) = match failure {
+            Failure::ClientGone => (client.reset_by_peer(), origin),
+            // No error would make a response that was cut look whole.
+            Failure::ResponseCut => (origin.reset_by_peer().filter(|why| *why != Reason::NO_ERROR), client),
+            _ => return,
         };
         if let Some(reason) = why {
-            upstream.transport.reset_stream(reason);
-        }
-        let why = match failure {
-            Failure::ResponseCut => upstream.transport.reset_by_peer().filter(|why| *why != Reason::NO_ERROR),
-            _ => None,
-        };
-        if let Some(reason) = why {
-            self.client.transport.reset_stream(reason);
+            other.reset_stream(reason);
         }
     }
 

@@ -335,19 +335,7 @@ process_start_time_seconds 1700000000.045
 
     #[test]
     fn phases_have_the_words_of_the_log() {
-        for phase in [
-            Phase::Handshake,
-            Phase::Header,
-            Phase::Body,
-            Phase::Connect,
-            Phase::Request,
-            Phase::StreamIdle,
-            Phase::Write,
-            Phase::Tunnel,
-            Phase::RequestDeadline,
-            Phase::KeepAlive,
-            Phase::Drain,
-        ] {
+        for phase in Phase::ALL {
             let series = series(Counter::timeout(phase));
             assert_eq!((series.family, series.label), ("timeouts", Some(("phase", phase.name().to_owned()))));
         }

@@ -299,19 +299,7 @@ mod tests {
 
     #[test]
     fn each_phase_has_the_counter_of_its_name() {
-        for phase in [
-            Phase::Handshake,
-            Phase::Header,
-            Phase::Body,
-            Phase::Connect,
-            Phase::Request,
-            Phase::StreamIdle,
-            Phase::Write,
-            Phase::Tunnel,
-            Phase::RequestDeadline,
-            Phase::KeepAlive,
-            Phase::Drain,
-        ] {
+        for phase in Phase::ALL {
             let name = format!("timeouts_{}", phase.name().replace('-', "_"));
             assert_eq!(Counter::timeout(phase).name(), name);
         }

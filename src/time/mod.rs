@@ -59,6 +59,21 @@ pub enum Phase {
 }
 
 impl Phase {
+    /// Every phase.
+    pub const ALL: [Phase; 11] = [
+        Phase::Handshake,
+        Phase::Header,
+        Phase::Body,
+        Phase::Connect,
+        Phase::Request,
+        Phase::StreamIdle,
+        Phase::Write,
+        Phase::Tunnel,
+        Phase::RequestDeadline,
+        Phase::KeepAlive,
+        Phase::Drain,
+    ];
+
     /// The word for logs and metrics.
     #[must_use]
     pub const fn name(self) -> &'static str {

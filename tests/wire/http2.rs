@@ -247,9 +247,7 @@ fn a_stalled_stream_stalls_its_origin_alone() {
 fn a_dribbling_window_is_cut() {
     let origin = Origin::serve(|_| ok(&"x".repeat(200_000)));
     let proxy = Proxy::with(&origin, &["--write-timeout", "600ms"]);
-    let mut builder = h2::client::Builder::new();
-    builder.initial_window_size(64);
-    let mut client = Http2::connect_with(proxy.addr(), &builder);
+    let mut client = Http2::connect_narrow(proxy.addr(), 64);
     let opened = client.open(get2("/large"), true);
     let (_, mut body) = client.head(opened.response);
     let since = std::time::Instant::now();
@@ -270,9 +268,7 @@ fn a_dribbling_window_is_cut() {
 fn a_small_window_is_no_crime() {
     let origin = Origin::serve(|_| ok(&"x".repeat(50_000)));
     let proxy = Proxy::with(&origin, &["--write-timeout", "2s"]);
-    let mut builder = h2::client::Builder::new();
-    builder.initial_window_size(512);
-    let mut client = Http2::connect_with(proxy.addr(), &builder);
+    let mut client = Http2::connect_narrow(proxy.addr(), 512);
     assert_eq!(client.exchange(get2("/")).body.len(), 50_000);
 }
 

@@ -322,9 +322,7 @@ fn a_slow_client_stalls_its_stream_alone() {
 fn small_frames_for_slow_clients_harm_nobody() {
     let origin = Http2Origin::start();
     let proxy = proxy_to(&origin, &[]);
-    let mut builder = h2::client::Builder::new();
-    builder.initial_window_size(0);
-    let mut slow = Http2::connect_with(proxy.addr(), &builder);
+    let mut slow = Http2::connect_narrow(proxy.addr(), 0);
     let mut quick = proxy.client();
     quick.send(get("/quick"));
     let mut neighbour = origin.next();

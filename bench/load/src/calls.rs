@@ -93,11 +93,6 @@ impl Load for Calls {
         if seen.is_ok() && links.say(id, session) { Verdict::Keep } else { Verdict::Broken }
     }
 
-    fn lost(&mut self, _id: usize) -> bool {
-        self.tally.errors += 1;
-        false
-    }
-
     fn is_ready(&self) -> bool {
         self.silent == 0
     }

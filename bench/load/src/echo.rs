@@ -92,11 +92,6 @@ impl Load for Echoes {
         Verdict::Keep
     }
 
-    fn lost(&mut self, _id: usize) -> bool {
-        self.tally.errors += 1;
-        false
-    }
-
     fn is_ready(&self) -> bool {
         self.silent == 0
     }

@@ -71,7 +71,10 @@ pub trait Load {
     /// Bytes came.
     fn received(&mut self, links: &mut Links, id: usize, bytes: &[u8], now: u64) -> Verdict;
     /// A connection was closed or could not be made; true makes it anew.
-    fn lost(&mut self, id: usize) -> bool;
+    fn lost(&mut self, _id: usize) -> bool {
+        self.tally_mut().errors += 1;
+        false
+    }
     /// Does what is due and says when it wants to be called again.
     fn tick(&mut self, _links: &mut Links, _now: u64) -> u64 {
         u64::MAX

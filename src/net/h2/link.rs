@@ -51,10 +51,11 @@ impl Link {
 
     /// A seat, if one is free.
     pub fn seat(self: &Rc<Self>, cx: &mut Context<'_>) -> Option<Seat> {
-        let mut send = self.send.borrow().clone()?;
-        if self.streams.get() >= self.bears.get().min(send.current_max_send_streams()) {
+        let most = self.send.borrow().as_ref()?.current_max_send_streams().min(self.bears.get());
+        if self.streams.get() >= most {
             return None;
         }
+        let mut send = self.send.borrow().clone()?;
         match send.poll_ready(cx) {
             Poll::Ready(Ok(())) => {}
             Poll::Pending => return None,
@@ -191,11 +192,16 @@ pub enum Joined {
 }
 
 impl Links {
-    /// Ready with a seat, or with the task to make a connection; pending while somebody else makes one.
-    pub fn poll_join(self: &Rc<Self>, cx: &mut Context<'_>) -> Poll<Joined> {
+    /// A seat on a connection that stands.
+    pub fn seat(&self, cx: &mut Context<'_>) -> Option<Seat> {
         let mut links = self.links.borrow_mut();
         links.retain(|link| link.is_open());
-        if let Some(seat) = links.iter().find_map(|link| link.seat(cx)) {
+        links.iter().find_map(|link| link.seat(cx))
+    }
+
+    /// Ready with a seat, or with the task to make a connection; pending while somebody else makes one.
+    pub fn poll_join(self: &Rc<Self>, cx: &mut Context<'_>) -> Poll<Joined> {
+        if let Some(seat) = self.seat(cx) {
             return Poll::Ready(Joined::Seat(seat));
         }
         if !self.opening.replace(true) {

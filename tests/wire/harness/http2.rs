@@ -80,6 +80,12 @@ impl Http2 {
         Http2::connect_with(addr, &h2::client::Builder::new())
     }
 
+    /// Connects with so many bytes of window for each stream.
+    #[track_caller]
+    pub fn connect_narrow(addr: SocketAddr, window: u32) -> Http2 {
+        Http2::connect_with(addr, h2::client::Builder::new().initial_window_size(window))
+    }
+
     /// Connects.
     #[track_caller]
     pub fn connect_with(addr: SocketAddr, builder: &h2::client::Builder) -> Http2 {
