@@ -119,7 +119,11 @@ impl Driver<'_> {
     ) -> Result<Transport, Failure> {
         let links = self.worker.upstreams.links(index).ok_or(Failure::NameUnresolved)?;
         let seat = match self.step(pin!(poll_fn(|cx| links.poll_join(cx)))).await? {
-            Joined::Seat(seat) => seat,
+            Joined::Seat(seat) => {
+                self.worker.metrics.add(Counter::UpstreamReuses, 1);
+                self.txn.facts.reused = true;
+                seat
+            }
             Joined::Open(opening) => {
                 let socket = self.reach(index, endpoint, began).await?;
                 let worker = Rc::clone(self.worker);
@@ -138,10 +142,6 @@ impl Driver<'_> {
                 seat
             }
         };
-        if seat.reused {
-            self.worker.metrics.add(Counter::UpstreamReuses, 1);
-            self.txn.facts.reused = true;
-        }
         Ok(self.stream(seat))
     }
 

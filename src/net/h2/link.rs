@@ -26,7 +26,6 @@ pub struct Link {
     streams: Cell<usize>,
     /// Streams at once that the origin is known to bear, whatever it says.
     bears: Cell<usize>,
-    served: Cell<bool>,
     secure: bool,
     authority: Box<str>,
     /// Who drives the connection: to be woken when the last stream ends.
@@ -42,7 +41,6 @@ impl Link {
             send: RefCell::new(Some(send)),
             streams: Cell::new(0),
             bears: Cell::new(limits::H2_ORIGIN_STREAMS_MAX),
-            served: Cell::new(false),
             secure: endpoint.scheme.security != Security::Clear,
             authority,
             driver: RefCell::new(None),
@@ -65,7 +63,7 @@ impl Link {
             }
         }
         self.streams.set(self.streams.get() + 1);
-        Some(Seat { reused: self.served.replace(true), link: Rc::clone(self), send })
+        Some(Seat { link: Rc::clone(self), send })
     }
 
     /// It takes no more streams, and ends when those it has are over.
@@ -114,8 +112,6 @@ impl Link {
 pub struct Seat {
     link: Rc<Link>,
     send: SendRequest<Bytes>,
-    /// The connection has served before.
-    pub reused: bool,
 }
 
 impl Seat {
@@ -185,7 +181,7 @@ pub struct Links {
 /// What comes of asking for a seat.
 #[derive(Debug)]
 pub enum Joined {
-    /// Here it is.
+    /// Here it is, on a connection that has served before.
     Seat(Seat),
     /// There is none: whoever asked makes a connection.
     Open(Opening),
