@@ -19,7 +19,7 @@ use ringress::control::log_writer::LogWriter;
 use ringress::flags::{self, Command};
 use ringress::limits;
 use ringress::net::listener;
-use ringress::net::shared::{Budget, Service, Shared};
+use ringress::net::shared::{Budget, Shared};
 use ringress::net::thread::{self, Setup};
 use ringress::telemetry::metrics::Shard;
 
@@ -146,13 +146,14 @@ fn config(origin: SocketAddr, log: &str) -> Config {
 /// A worker in this process, as control would start it; returns where it listens.
 fn start_worker(log: &str) -> SocketAddr {
     let config = config(origin(), log);
-    let (address, sockets) = listener::bind(config.listen[0], 1).unwrap();
+    let (address, sockets) = listener::bind(config.listeners[0].address, 1).unwrap();
+    let options = Arc::new(config.listeners[0].clone());
     let endpoints = Resolver::default().resolve(&config);
     let (writer, mut sinks) = LogWriter::start(&config.access_log, 1).unwrap();
     let setup = Setup {
         index: 0,
         core: None,
-        listeners: sockets.into_iter().map(|socket| (Service::Plain, socket)).collect(),
+        listeners: sockets.into_iter().map(|socket| (Arc::clone(&options), socket)).collect(),
         doorbell: rustix::event::eventfd(0, rustix::event::EventfdFlags::CLOEXEC).unwrap(),
         shared: Arc::new(Shared::new(config, endpoints, Budget::within(1000, 1), Instant::now())),
         metrics: Arc::new(Shard::default()),

@@ -1,7 +1,10 @@
 //! The configuration of a running server: immutable and valid by construction.
 //!
-//! [`crate::flags`] turns the command line and the environment into a [`Config`]; everything downstream
-//! reads it and never checks it again.
+//! [`crate::flags`] turns the command line, the environment and the configuration file into a [`Config`]; everything
+//! downstream reads it and never checks it again. [`group`] is who serves, [`route`] is whose requests they serve.
+
+pub mod group;
+pub mod route;
 
 use std::fmt;
 use std::net::SocketAddr;
@@ -14,6 +17,9 @@ use ipnet::IpNet;
 use crate::limits::{self, MessageLimits};
 use crate::time::Timeouts;
 
+pub use self::group::Group;
+pub use self::route::Route;
+
 /// "Never" for the periods of [`Pool`] and for [`Config::dns_refresh`]: a hundred years. Longer than any
 /// period the command line accepts, and short enough that adding it to a point in time cannot overflow.
 pub const NEVER: Duration = Duration::from_secs(100 * 365 * 24 * 3600);
@@ -21,16 +27,20 @@ pub const NEVER: Duration = Duration::from_secs(100 * 365 * 24 * 3600);
 /// Everything an operator can set.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Config {
-    /// Addresses to accept clients on; empty only where [`Tls::listen`] is not.
-    pub listen: Vec<SocketAddr>,
+    /// Where clients are accepted; never empty.
+    pub listeners: Vec<Listener>,
     /// Clients are offered HTTP/2.
     pub http2: bool,
     /// TLS towards clients.
     pub tls: Tls,
     /// TLS towards origins.
     pub upstream_tls: UpstreamTls,
-    /// Where requests go; never empty (in a demo the server adds its own origin before it starts).
-    pub upstreams: Vec<Upstream>,
+    /// Who serves requests.
+    pub groups: Vec<Group>,
+    /// What becomes of requests; never empty.
+    pub routes: Vec<Route>,
+    /// Paths are normalised before they are matched and forwarded.
+    pub normalize_paths: bool,
     /// Run the built-in origin behind the proxy.
     pub demo: bool,
     /// Worker threads; `None` is one per core of the affinity mask.
@@ -63,6 +73,40 @@ pub struct Config {
     pub log_level: String,
     /// Addresses where metrics and probes are served; may be empty.
     pub admin: Vec<SocketAddr>,
+}
+
+/// An address to accept clients on.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Listener {
+    /// IP address and port; port 0 takes a free one.
+    pub address: SocketAddr,
+    /// What its clients get.
+    pub service: Service,
+    /// Peers whose connections begin with a PROXY header, which names the client.
+    pub accept_proxy: Vec<IpNet>,
+}
+
+/// What clients of a listener get.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Service {
+    /// The proxy, in the clear.
+    Plain,
+    /// The proxy, behind a TLS handshake.
+    Tls,
+    /// A redirect to the first listener with TLS, whatever they ask.
+    Redirect,
+}
+
+impl Config {
+    /// Every upstream of every group.
+    pub fn upstreams(&self) -> impl Iterator<Item = &Upstream> {
+        self.groups.iter().flat_map(|group| &group.members).map(|member| &member.upstream)
+    }
+
+    /// Addresses of listeners with this service.
+    pub fn addresses(&self, service: Service) -> impl Iterator<Item = SocketAddr> {
+        self.listeners.iter().filter(move |it| it.service == service).map(|it| it.address)
+    }
 }
 
 /// An origin as the operator wrote it.
@@ -160,14 +204,10 @@ impl From<SocketAddr> for Upstream {
 /// TLS towards clients.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Tls {
-    /// Addresses to accept clients on with TLS.
-    pub listen: Vec<SocketAddr>,
-    /// Certificates, the default first; empty only if `listen` is.
+    /// Certificates, the default first; empty only if no listener has TLS.
     pub pairs: Vec<KeyPair>,
     /// Whether clients show certificates.
     pub client_auth: ClientAuth,
-    /// Addresses where clients are redirected to `https`.
-    pub redirect: Vec<SocketAddr>,
 }
 
 /// A certificate chain and its private key, in PEM.
@@ -218,10 +258,6 @@ pub struct Forwarding {
     pub trusted_proxies: Vec<IpNet>,
     /// Also send RFC 7239 `Forwarded`.
     pub forwarded: bool,
-    /// Peers whose connections begin with a PROXY header, which names the client.
-    pub accept_proxy: Vec<IpNet>,
-    /// Connections to origins begin with a PROXY header of this version; `None` sends none.
-    pub send_proxy: Option<ProxyVersion>,
 }
 
 /// A version of the PROXY protocol.

@@ -42,7 +42,7 @@ impl Resolver {
     /// The endpoints of `config` now. A name that does not resolve is logged.
     pub fn resolve(&mut self, config: &Config) -> Endpoints {
         let mut endpoints: Vec<Endpoint> = Vec::new();
-        for upstream in &config.upstreams {
+        for upstream in config.upstreams() {
             for address in self.addresses(upstream) {
                 let endpoint = Endpoint::of(upstream, address);
                 if !endpoints.contains(&endpoint) {
@@ -94,7 +94,7 @@ impl Refresher {
     /// The thread cannot be started.
     pub fn start(resolver: Resolver, shared: Arc<Shared>) -> io::Result<Option<Refresher>> {
         let named = |upstream: &Upstream| matches!(upstream.origin, Origin::Name { .. });
-        if !shared.config.upstreams.iter().any(named) {
+        if !shared.config.upstreams().any(named) {
             return Ok(None);
         }
         let (stop, stopped) = sync_channel(1);

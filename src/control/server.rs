@@ -21,11 +21,11 @@ use signal_hook::iterator::Signals;
 
 use tracing_appender::non_blocking::{NonBlockingBuilder, WorkerGuard};
 
-use crate::config::Config;
+use crate::config::{Config, Listener, Service, Upstream};
 use crate::limits;
 use crate::net::listener;
 use crate::net::log_sink::LogSink;
-use crate::net::shared::{Budget, Lifecycle, Service, Shared};
+use crate::net::shared::{Budget, Lifecycle, Shared};
 use crate::net::thread::{self, Setup};
 use crate::telemetry::metrics::{self, Counter, Shard};
 
@@ -67,7 +67,7 @@ pub fn run(mut config: Config) -> Result<(), StartError> {
     drop(thread::runtime().map_err(|error| StartError::Ring { error })?);
     if config.demo {
         let origin = crate::demo::start().map_err(StartError::Demo)?;
-        config.upstreams = vec![origin.into()];
+        config.groups.iter_mut().for_each(|group| group.members = vec![Upstream::from(origin).into()]);
     }
     let mut resolver = Resolver::default();
     let endpoints = resolver.resolve(&config);
@@ -147,7 +147,7 @@ fn descriptors(config: &Config, workers: usize) -> Result<Budget, StartError> {
     limit.current = limit.maximum;
     let _ = setrlimit(Resource::Nofile, limit); // never fails: soft to hard is always allowed
     let limit = getrlimit(Resource::Nofile).current.unwrap_or(u64::MAX);
-    let listeners = config.listen.len() + config.tls.listen.len() + config.tls.redirect.len();
+    let listeners = config.listeners.len();
     let admin =
         if config.admin.is_empty() { 0 } else { limits::ADMIN_CONNECTIONS_MAX + 2 * config.admin.len() };
     let reserved = limits::DESCRIPTORS_RESERVED + workers * (4 + 2 * listeners) + admin;
@@ -172,27 +172,21 @@ fn descriptors(config: &Config, workers: usize) -> Result<Budget, StartError> {
     Ok(budget)
 }
 
-type Listeners = Vec<Vec<(Service, OwnedFd)>>;
+type Listeners = Vec<Vec<(Arc<Listener>, OwnedFd)>>;
 type Addresses = Vec<(Service, SocketAddr)>;
 
 /// Binds every address once per worker; returns the addresses with their real ports, and each worker's sockets.
 fn bind_all(config: &Config, workers: usize) -> Result<(Addresses, Listeners), StartError> {
     let mut addresses = Vec::new();
     let mut listeners: Listeners = (0..workers).map(|_| Vec::new()).collect();
-    let of = |service, all: &[SocketAddr]| all.iter().map(|&at| (service, at)).collect::<Addresses>();
-    let plain = of(Service::Plain, &config.listen);
-    let tls = of(Service::Tls, &config.tls.listen);
-    let redirect = of(Service::Redirect, &config.tls.redirect);
-    for (service, address) in [plain, tls, redirect].concat() {
-        let all = match service {
-            Service::Plain => &config.listen,
-            Service::Tls => &config.tls.listen,
-            Service::Redirect => &config.tls.redirect,
-        };
-        let Some((bound, sockets)) = bind_one(address, all, workers)? else { continue };
+    for listener in &config.listeners {
+        let &Listener { address, service, .. } = listener;
+        let options = Arc::new(listener.clone());
+        let all: Vec<SocketAddr> = config.addresses(service).collect();
+        let Some((bound, sockets)) = bind_one(address, &all, workers)? else { continue };
         addresses.push((service, bound));
         for (worker, socket) in listeners.iter_mut().zip(sockets) {
-            worker.push((service, socket));
+            worker.push((Arc::clone(&options), socket));
         }
     }
     Ok((addresses, listeners))

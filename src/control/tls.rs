@@ -19,7 +19,7 @@ use rustls::crypto::{CryptoProvider, aws_lc_rs};
 use rustls::server::{NoServerSessionStorage, ProducesTickets, WebPkiClientVerifier};
 use rustls::{ClientConfig, RootCertStore, ServerConfig};
 
-use crate::config::{ClientAuth, Config, Scheme, Security, Tls, UpstreamTls};
+use crate::config::{ClientAuth, Config, Scheme, Security, Service, Tls, UpstreamTls};
 use crate::limits;
 use crate::net::shared::Shared;
 use crate::net::tls::{Certificates, OriginTls, ServerTls, alpn, alpn_of_origin};
@@ -55,7 +55,7 @@ impl Loader {
     /// What is wrong with which file.
     pub fn load(config: &Config) -> Result<Option<(Loader, ServerTls)>, CertificateError> {
         let Config { tls, http2, .. } = config;
-        if tls.listen.is_empty() {
+        if config.addresses(Service::Tls).next().is_none() {
             return Ok(None);
         }
         let tickets = aws_lc_rs::Ticketer::new().map_err(setup)?;
@@ -184,7 +184,7 @@ fn reload(loader: &mut Loader, shared: &Shared) {
 /// # Errors
 /// What is wrong with which file.
 pub fn upstream(config: &Config) -> Result<OriginTls, CertificateError> {
-    let schemes = config.upstreams.iter().map(|upstream| upstream.scheme);
+    let schemes = config.upstreams().map(|upstream| upstream.scheme);
     let secure: HashSet<Scheme> = schemes.filter(|scheme| scheme.security != Security::Clear).collect();
     let made = secure.into_iter().map(|scheme| Ok((scheme, Arc::new(client(&config.upstream_tls, scheme)?))));
     made.collect::<Result<_, CertificateError>>().map(OriginTls)

@@ -2,13 +2,18 @@
 
 use std::collections::HashSet;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::time::Duration;
 
 use thiserror::Error;
 
 use super::args::{Basics, Limits, Settings, TimeoutArgs};
 use super::size::Bytes;
 use super::tls::{self, TlsError};
-use crate::config::{Config, Forwarding, LogTarget, Origin, Pool, Upstream};
+use crate::config::group::{Balance, Ejection, Queue};
+use crate::config::route::{Action, FieldEdits, Matches, PathRewrite, Retry};
+use crate::config::{
+    Config, Forwarding, Group, Listener, LogTarget, Origin, Pool, ProxyVersion, Route, Service, Upstream,
+};
 use crate::limits::MessageLimits;
 use crate::time::Timeouts;
 
@@ -70,51 +75,95 @@ pub enum BuildError {
 pub fn config(settings: Settings) -> Result<Config, BuildError> {
     let Settings { basics, tls, threads, timeouts, limits, forwarding, pool, logs, admin } = settings;
     let Basics { listen, upstream: upstreams, http2, demo } = basics;
-    let listen: Vec<SocketAddr> = listen.into_iter().flat_map(|listen| listen.0).collect();
     check_origins(&upstreams, demo)?;
     if forwarding.send_proxy.0.is_some() {
         check_send_proxy(&upstreams, demo)?;
     }
+    let mut listeners = Vec::new();
+    let listener = |service| {
+        let accept_proxy = forwarding.accept_proxy.clone();
+        move |address| Listener { address, service, accept_proxy: accept_proxy.clone() }
+    };
+    let plain = listen.into_iter().flat_map(|listen| listen.0);
+    listeners.extend(plain.map(listener(Service::Plain)));
+    listeners.extend(tls.tls_listen.iter().flat_map(|listen| listen.0.clone()).map(listener(Service::Tls)));
+    listeners.extend(tls.http_redirect.iter().flat_map(|it| it.0.clone()).map(listener(Service::Redirect)));
     let (tls, upstream_tls) = tls::settings(tls)?;
-    let all: Vec<SocketAddr> = [&listen, &tls.listen, &tls.redirect].into_iter().flatten().copied().collect();
+    let all: Vec<SocketAddr> = listeners.iter().map(|listener| listener.address).collect();
     let admin: Vec<SocketAddr> = admin.admin.into_iter().flat_map(|listen| listen.0).collect();
     check_listen(&[all.as_slice(), &admin].concat())?;
     // Not `admin`: whoever wants to can serve the metrics through the proxy.
     check_loop(&all, &upstreams)?;
+    let (timeouts, timeout_status) = (timeout_table(&timeouts), timeouts.timeout_status);
+    let message = message_limits(&limits)?;
+    let dns_refresh = pool.dns_refresh.0;
+    let pool = Pool {
+        idle_max: pool.upstream_idle_max,
+        idle_timeout: pool.upstream_idle_timeout.0,
+        age_max: pool.upstream_age_max.0,
+        ping: pool.upstream_ping.0,
+    };
     let default_target = if demo { LogTarget::Stdout } else { LogTarget::Off };
     Ok(Config {
-        listen,
+        listeners,
         http2,
         tls,
         upstream_tls,
-        upstreams,
+        groups: vec![group(upstreams, pool, forwarding.send_proxy.0)],
+        routes: vec![route(timeouts, message.body_bytes_max)],
+        normalize_paths: false,
         demo,
         workers: threads.workers.0,
         pin: threads.pin,
         max_connections: threads.max_connections.0,
         splice_min: threads.splice_min.0,
-        timeout_status: timeouts.timeout_status,
-        timeouts: timeout_table(&timeouts),
-        message: message_limits(&limits)?,
+        timeout_status,
+        timeouts,
+        message,
         forwarding: Forwarding {
             trusted_proxies: forwarding.trusted_proxies,
             forwarded: forwarding.forwarded,
-            accept_proxy: forwarding.accept_proxy,
-            send_proxy: forwarding.send_proxy.0,
         },
-        pool: Pool {
-            idle_max: pool.upstream_idle_max,
-            idle_timeout: pool.upstream_idle_timeout.0,
-            age_max: pool.upstream_age_max.0,
-            ping: pool.upstream_ping.0,
-        },
-        dns_refresh: pool.dns_refresh.0,
+        pool,
+        dns_refresh,
         access_log: logs.access_log.unwrap_or(default_target),
         log_format: logs.log_format,
         log_query: logs.log_query,
         log_level: logs.log_level,
         admin,
     })
+}
+
+/// The one group there is without a configuration file.
+pub(super) fn group(upstreams: Vec<Upstream>, pool: Pool, send_proxy: Option<ProxyVersion>) -> Group {
+    Group {
+        name: "default".into(),
+        members: upstreams.into_iter().map(Into::into).collect(),
+        balance: Balance::default(),
+        sticky: None,
+        slow_start: Duration::ZERO,
+        max_connections: None,
+        queue: Queue::default(),
+        ejection: Some(Ejection::default()),
+        check: None,
+        pool,
+        send_proxy,
+    }
+}
+
+/// The one route there is without a configuration file.
+pub(super) fn route(timeouts: Timeouts, body_bytes_max: Option<u64>) -> Route {
+    Route {
+        name: "default".into(),
+        matches: Matches::default(),
+        action: Action::Forward { group: 0, rewrite: PathRewrite::Keep },
+        request_fields: FieldEdits::default(),
+        response_fields: FieldEdits::default(),
+        timeouts,
+        body_bytes_max,
+        retry: Retry::default(),
+        limits: Vec::new(),
+    }
 }
 
 fn check_origins(upstreams: &[Upstream], demo: bool) -> Result<(), BuildError> {

@@ -7,7 +7,7 @@ use super::network::SendProxy;
 use super::number::{Auto, switch_word};
 use super::size::{Bytes, BytesLimit};
 use super::tls::requirement_word;
-use crate::config::Config;
+use crate::config::{Config, Service};
 
 /// The settings of `config`, one `--flag=value` a line, in the order of `--help`. Each line is one argument:
 /// given back to `ringress`, they make the same configuration. A list that is empty has no line.
@@ -20,8 +20,8 @@ pub fn effective(config: &Config) -> String {
 }
 
 fn write_settings(out: &mut String, config: &Config) -> fmt::Result {
-    list(out, "listen", &config.listen)?;
-    list(out, "upstream", &config.upstreams)?;
+    list(out, "listen", config.addresses(Service::Plain))?;
+    list(out, "upstream", config.upstreams())?;
     line(out, "http2", switch_word(config.http2))?;
     line(out, "demo", switch_word(config.demo))?;
     write_tls(out, config)?;
@@ -33,8 +33,9 @@ fn write_settings(out: &mut String, config: &Config) -> fmt::Result {
     write_limits(out, config)?;
     list(out, "trusted-proxies", &config.forwarding.trusted_proxies)?;
     line(out, "forwarded", switch_word(config.forwarding.forwarded))?;
-    list(out, "accept-proxy", &config.forwarding.accept_proxy)?;
-    line(out, "send-proxy", SendProxy(config.forwarding.send_proxy).name())?;
+    let accept_proxy = config.listeners.first().map(|listener| listener.accept_proxy.as_slice());
+    list(out, "accept-proxy", accept_proxy.unwrap_or_default())?;
+    line(out, "send-proxy", SendProxy(config.groups.first().and_then(|group| group.send_proxy)).name())?;
     line(out, "upstream-idle-max", config.pool.idle_max)?;
     line(out, "upstream-idle-timeout", Period(config.pool.idle_timeout))?;
     line(out, "upstream-age-max", Period(config.pool.age_max))?;
@@ -49,12 +50,12 @@ fn write_settings(out: &mut String, config: &Config) -> fmt::Result {
 
 fn write_tls(out: &mut String, config: &Config) -> fmt::Result {
     let (tls, upstream) = (&config.tls, &config.upstream_tls);
-    list(out, "tls-listen", &tls.listen)?;
+    list(out, "tls-listen", config.addresses(Service::Tls))?;
     list(out, "cert", tls.pairs.iter().map(|pair| pair.cert.display()))?;
     list(out, "key", tls.pairs.iter().map(|pair| pair.key.display()))?;
     list(out, "client-ca", tls.client_auth.ca().map(|ca| ca.display()))?;
     line(out, "client-auth", requirement_word(&tls.client_auth))?;
-    list(out, "http-redirect", &tls.redirect)?;
+    list(out, "http-redirect", config.addresses(Service::Redirect))?;
     list(out, "upstream-ca", upstream.ca.as_ref().map(|ca| ca.display()))?;
     list(out, "upstream-cert", upstream.identity.as_ref().map(|pair| pair.cert.display()))?;
     list(out, "upstream-key", upstream.identity.as_ref().map(|pair| pair.key.display()))

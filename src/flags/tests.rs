@@ -10,8 +10,8 @@ use proptest::prelude::*;
 
 use super::*;
 use crate::config::{
-    ClientAuth, Forwarding, KeyPair, LogFormat, LogTarget, NEVER, Origin, Pool, ProxyVersion, Scheme,
-    Security, Tls, Upstream, UpstreamTls,
+    ClientAuth, Forwarding, KeyPair, Listener, LogFormat, LogTarget, NEVER, Origin, Pool, ProxyVersion,
+    Scheme, Security, Service, Tls, Upstream, UpstreamTls,
 };
 use crate::limits::{self, MessageLimits};
 use crate::time::Timeouts;
@@ -57,11 +57,19 @@ fn the_definition_is_consistent() {
 
 #[test]
 fn defaults_are_those_of_the_pure_rooms() {
+    let origin = Upstream::from("127.0.0.1:3000".parse::<std::net::SocketAddr>().unwrap());
+    let message = MessageLimits::default();
     let expected = Config {
-        listen: vec!["127.0.0.1:8080".parse().unwrap()],
+        listeners: vec![Listener {
+            address: "127.0.0.1:8080".parse().unwrap(),
+            service: Service::Plain,
+            accept_proxy: Vec::new(),
+        }],
         tls: Tls::default(),
         upstream_tls: UpstreamTls::default(),
-        upstreams: vec!["127.0.0.1:3000".parse::<std::net::SocketAddr>().unwrap().into()],
+        groups: vec![build::group(vec![origin], Pool::default(), None)],
+        routes: vec![build::route(Timeouts::default(), message.body_bytes_max)],
+        normalize_paths: false,
         http2: true,
         demo: false,
         workers: None,
@@ -86,7 +94,7 @@ fn defaults_are_those_of_the_pure_rooms() {
 #[test]
 fn the_demo_logs_to_standard_output() {
     let demo = config(&["--demo"]);
-    assert!(demo.demo && demo.upstreams.is_empty());
+    assert!(demo.demo && demo.upstreams().next().is_none());
     assert_eq!(demo.access_log, LogTarget::Stdout);
     assert_eq!(config(&["--demo", "--access-log", "off"]).access_log, LogTarget::Off);
     assert_eq!(config(&["--demo=off", "--upstream", "app:1"]).access_log, LogTarget::Off);
@@ -269,7 +277,7 @@ fn lists_may_repeat_and_have_commas() {
         "--upstream=c:3",
         "--trusted-proxies=10.0.0.0/8,::1",
     ]);
-    assert_eq!((config.listen.len(), config.upstreams.len()), (3, 3));
+    assert_eq!((config.listeners.len(), config.upstreams().count()), (3, 3));
     assert_eq!(config.forwarding.trusted_proxies.len(), 2);
 }
 
@@ -359,20 +367,16 @@ fn origin() -> impl Strategy<Value = Upstream> {
     ]
 }
 
-fn forwarding() -> impl Strategy<Value = Forwarding> {
+fn networks() -> impl Strategy<Value = Vec<ipnet::IpNet>> {
     let network = any::<std::net::IpAddr>().prop_map(ipnet::IpNet::from);
     let wide = (any::<u32>(), 0u8..=32)
         .prop_map(|(ip, bits)| ipnet::IpNet::new(std::net::Ipv4Addr::from(ip).into(), bits).unwrap().trunc());
-    let networks = proptest::collection::vec(prop_oneof![network, wide], 0..4).boxed();
-    let send_proxy = proptest::option::of(proptest::sample::select(&ProxyVersion::ALL[..]));
-    (networks.clone(), any::<bool>(), networks, send_proxy).prop_map(
-        |(trusted_proxies, forwarded, accept_proxy, send_proxy)| Forwarding {
-            trusted_proxies,
-            forwarded,
-            accept_proxy,
-            send_proxy,
-        },
-    )
+    proptest::collection::vec(prop_oneof![network, wide], 0..4)
+}
+
+fn forwarding() -> impl Strategy<Value = Forwarding> {
+    (networks(), any::<bool>())
+        .prop_map(|(trusted_proxies, forwarded)| Forwarding { trusted_proxies, forwarded })
 }
 
 fn access_log() -> impl Strategy<Value = LogTarget> {
@@ -397,21 +401,20 @@ fn key_pair() -> impl Strategy<Value = KeyPair> {
 }
 
 /// TLS on ports of its own, so that no address is named twice.
-fn tls() -> impl Strategy<Value = Tls> {
+fn tls() -> impl Strategy<Value = (Tls, Vec<(std::net::SocketAddr, Service)>)> {
     let auth = prop_oneof![
         Just(ClientAuth::Off),
         file().prop_map(ClientAuth::Optional),
         file().prop_map(ClientAuth::Required)
     ];
     let on = (proptest::collection::vec(key_pair(), 1..3), auth, any::<bool>()).prop_map(
-        |(pairs, client_auth, redirect)| Tls {
-            listen: vec!["127.1.2.3:443".parse().unwrap()],
-            pairs,
-            client_auth,
-            redirect: redirect.then(|| "127.1.2.3:80".parse().unwrap()).into_iter().collect(),
+        |(pairs, client_auth, redirect)| {
+            let tls = Some(("127.1.2.3:443".parse().unwrap(), Service::Tls));
+            let redirect = redirect.then(|| ("127.1.2.3:80".parse().unwrap(), Service::Redirect));
+            (Tls { pairs, client_auth }, tls.into_iter().chain(redirect).collect())
         },
     );
-    prop_oneof![Just(Tls::default()), on]
+    prop_oneof![Just((Tls::default(), Vec::new())), on]
 }
 
 /// Addresses that no other listener has.
@@ -427,13 +430,15 @@ fn upstream_tls() -> impl Strategy<Value = UpstreamTls> {
 
 prop_compose! {
     fn any_config()(
-        (http2, tls, upstream_tls) in (any::<bool>(), tls(), upstream_tls()),
+        (http2, (tls, secure), upstream_tls) in (any::<bool>(), tls(), upstream_tls()),
         (listen, upstreams) in (listeners(), proptest::collection::vec(origin(), 0..4)),
         (workers, pin, max_connections) in (0usize..=1024, any::<bool>(), 0usize..=1_000_000_000),
         splice_min in proptest::option::of(1u64..),
         (timeouts, timeout_status) in (timeouts(), 500u16..=599),
         message in message_limits(),
         forwarding in forwarding(),
+        send_proxy in proptest::option::of(proptest::sample::select(&ProxyVersion::ALL[..])),
+        accept_proxy in networks(),
         (idle_max, idle_timeout, age_max) in (0usize..=1_000_000, period(), period()),
         (ping, dns_refresh) in (period(), period()),
         (access_log, json, log_query) in (access_log(), any::<bool>(), any::<bool>()),
@@ -441,13 +446,19 @@ prop_compose! {
         admin in admin(),
     ) -> Config {
         let may_send_proxy = !upstreams.is_empty() && upstreams.iter().all(|upstream| !upstream.scheme.http2);
+        let plain = listen.into_iter().map(|address| (address, Service::Plain));
+        let listener = |(address, service)| Listener { address, service, accept_proxy: accept_proxy.clone() };
+        let pool = Pool { idle_max, idle_timeout, age_max, ping };
+        let send_proxy = send_proxy.filter(|_| may_send_proxy);
         Config {
-            listen,
+            listeners: plain.chain(secure).map(listener).collect(),
             http2,
             tls,
             upstream_tls,
             demo: upstreams.is_empty(),
-            upstreams,
+            groups: vec![build::group(upstreams, pool, send_proxy)],
+            routes: vec![build::route(timeouts, message.body_bytes_max)],
+            normalize_paths: false,
             workers: NonZeroUsize::new(workers),
             pin,
             max_connections: NonZeroUsize::new(max_connections),
@@ -455,8 +466,8 @@ prop_compose! {
             timeouts,
             timeout_status,
             message,
-            forwarding: Forwarding { send_proxy: forwarding.send_proxy.filter(|_| may_send_proxy), ..forwarding },
-            pool: Pool { idle_max, idle_timeout, age_max, ping },
+            forwarding,
+            pool,
             dns_refresh,
             access_log,
             log_format: if json { LogFormat::Json } else { LogFormat::Logfmt },
@@ -511,8 +522,8 @@ fn the_admin_listener_is_off_unless_asked_for_and_takes_the_forms_of_listen() {
 #[test]
 fn tls_alone_is_alone() {
     let tls = ["--tls-listen", ":443", "--cert", "c", "--key", "k", "--upstream", "app:1"];
-    assert!(config(&tls).listen.is_empty());
-    assert_eq!(config(&[tls.as_slice(), &["--listen", ":80"]].concat()).listen.len(), 2);
+    assert!(config(&tls).addresses(Service::Plain).next().is_none());
+    assert_eq!(config(&[tls.as_slice(), &["--listen", ":80"]].concat()).addresses(Service::Plain).count(), 2);
 }
 
 #[test]

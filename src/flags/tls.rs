@@ -1,6 +1,5 @@
 //! TLS on both sides: the flags, and what they amount to together.
 
-use std::net::SocketAddr;
 use std::path::PathBuf;
 
 use clap::Args;
@@ -113,8 +112,6 @@ pub enum TlsError {
 /// # Errors
 /// They do not fit together.
 pub fn settings(args: TlsArgs) -> Result<(Tls, UpstreamTls), TlsError> {
-    let flat =
-        |listen: Vec<Listen>| listen.into_iter().flat_map(|listen| listen.0).collect::<Vec<SocketAddr>>();
     let (certs, keys) = (args.cert.len(), args.key.len());
     let client_auth = match (args.client_ca, args.client_auth) {
         (None, _) => ClientAuth::Off,
@@ -122,15 +119,13 @@ pub fn settings(args: TlsArgs) -> Result<(Tls, UpstreamTls), TlsError> {
         (Some(ca), Requirement::Optional) => ClientAuth::Optional(ca),
     };
     let tls = Tls {
-        listen: flat(args.tls_listen),
         pairs: args.cert.into_iter().zip(args.key).map(|(cert, key)| KeyPair { cert, key }).collect(),
         client_auth,
-        redirect: flat(args.http_redirect),
     };
     if certs != keys {
         return Err(TlsError::Pairs { certs, keys });
     }
-    check_listener(&tls)?;
+    check_listener(&tls, args.tls_listen.is_empty(), args.http_redirect.is_empty())?;
     let identity = match (args.upstream_cert, args.upstream_key) {
         (Some(cert), Some(key)) => Some(KeyPair { cert, key }),
         (None, None) => None,
@@ -139,11 +134,11 @@ pub fn settings(args: TlsArgs) -> Result<(Tls, UpstreamTls), TlsError> {
     Ok((tls, UpstreamTls { ca: args.upstream_ca, identity }))
 }
 
-fn check_listener(tls: &Tls) -> Result<(), TlsError> {
-    match (tls.listen.is_empty(), tls.pairs.is_empty()) {
+fn check_listener(tls: &Tls, clear: bool, stays: bool) -> Result<(), TlsError> {
+    match (clear, tls.pairs.is_empty()) {
         (false, true) => Err(TlsError::NoCertificate),
         (true, false) => Err(TlsError::NoListener("--cert")),
-        (true, true) if !tls.redirect.is_empty() => Err(TlsError::NoListener("--http-redirect")),
+        (true, true) if !stays => Err(TlsError::NoListener("--http-redirect")),
         (true, true) if tls.client_auth != ClientAuth::Off => Err(TlsError::NoListener("--client-ca")),
         (true, true) | (false, false) => Ok(()),
     }

@@ -8,12 +8,14 @@
 
 use std::rc::Rc;
 
+use crate::config::Service;
+
 use super::caller::{self, Caller};
 use super::client::Client;
 use super::client_h1::{self, Ended};
 use super::client_h2;
 use super::h2::io::Io;
-use super::shared::{Admission, Service};
+use super::shared::Admission;
 use super::socket::Socket;
 use super::tls::handshake;
 use super::transport::Transport;

@@ -160,7 +160,7 @@ impl Driver<'_> {
                 socket
             }
         };
-        if let Some(version) = self.worker.shared.config.forwarding.send_proxy {
+        if let Some(version) = self.worker.shared.config.groups.first().and_then(|group| group.send_proxy) {
             Box::pin(self.introduce(index, version, &mut socket)).await?;
         }
         let socket = match &endpoint.server_name {

@@ -10,6 +10,8 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::pin::pin;
 use std::rc::Rc;
 
+use ipnet::IpNet;
+
 use crate::limits;
 use crate::proxy::proxy_protocol::{self, Ends, Parsed};
 use crate::telemetry::metrics::Counter;
@@ -31,15 +33,14 @@ impl Caller {
     /// The peer of a connection that has just been accepted.
     #[must_use]
     pub fn of(worker: &Worker, socket: &Socket, peer: SocketAddr) -> Caller {
-        let passed_on = worker.shared.config.forwarding.send_proxy.is_some();
+        let passed_on = worker.shared.passes_callers_on;
         let reached = passed_on.then(|| socket.local_address()).flatten();
         Caller { address: canonical(peer), reached: reached.map(canonical).map(Rc::new) }
     }
 
     /// Its connections have to begin with a PROXY header (`--accept-proxy`).
     #[must_use]
-    pub fn speaks_for_others(&self, worker: &Worker) -> bool {
-        let accept_proxy = &worker.shared.config.forwarding.accept_proxy;
+    pub fn speaks_for_others(&self, accept_proxy: &[IpNet]) -> bool {
         accept_proxy.iter().any(|net| net.contains(&self.address.ip()))
     }
 
@@ -56,7 +57,7 @@ impl Caller {
 
     fn named(self, worker: &Worker, ends: Option<Ends>) -> Caller {
         let Some(ends) = ends else { return self };
-        let passed_on = worker.shared.config.forwarding.send_proxy.is_some();
+        let passed_on = worker.shared.passes_callers_on;
         Caller {
             address: canonical(ends.source),
             reached: passed_on.then(|| Rc::new(canonical(ends.destination))),

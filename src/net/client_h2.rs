@@ -19,6 +19,7 @@ use http::header::ALLOW;
 use http::{HeaderValue, Request, Response, StatusCode};
 use tungstenite::handshake::client::generate_key;
 
+use crate::config::Service;
 use crate::h1::{HeadError, Method};
 use crate::limits;
 use crate::proxy::error::Failure;
@@ -35,7 +36,7 @@ use super::facts::{Facts, Line};
 use super::h2::inbound::Inbound;
 use super::h2::io::{Io, Tap};
 use super::record;
-use super::shared::{Admission, Lifecycle, Service};
+use super::shared::{Admission, Lifecycle};
 use super::timer::Timer;
 use super::tls::greeting::Greeting;
 use super::transport::Transport;

@@ -6,6 +6,7 @@ use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::os::fd::OwnedFd;
 use std::pin::pin;
 use std::rc::Rc;
+use std::sync::Arc;
 use std::task::Poll;
 use std::time::Duration;
 
@@ -13,13 +14,14 @@ use rustix::io::Errno;
 use rustix::net::{SocketFlags, acceptfrom_with};
 use socket2::{Domain, Protocol, Socket, Type};
 
+use crate::config::{Listener, Service};
 use crate::limits;
 use crate::telemetry::metrics::Counter;
 use crate::time::Timestamp;
 
 use super::accepted;
 use super::caller::Caller;
-use super::shared::{Admission, Lifecycle, Service};
+use super::shared::{Admission, Lifecycle};
 use super::socket::Socket as Connection;
 use super::worker::{Hold, Worker};
 
@@ -84,7 +86,7 @@ enum Batch {
 }
 
 /// Accepts until the process drains; then takes what is queued, so that no client who was let in is reset.
-pub async fn accept(worker: Hold, listener: TcpListener, service: Service) {
+pub async fn accept(worker: Hold, listener: TcpListener, options: Arc<Listener>) {
     let Ok(polled) = listener.try_clone().and_then(monoio::net::TcpListener::from_std) else {
         tracing::error!("cannot watch a listener; the process has no descriptor left");
         return;
@@ -92,7 +94,7 @@ pub async fn accept(worker: Hold, listener: TcpListener, service: Service) {
     let mut quiet_until = Timestamp(0);
     loop {
         let running = wait_for_clients(&worker, &polled).await;
-        match accept_batch(&worker, &listener, service) {
+        match accept_batch(&worker, &listener, &options) {
             Batch::Empty if !running => {
                 // Closing would not be enough: the ring's poll holds the socket, and with it the port, until the
                 // kernel has torn the ring down, some time after the process has gone.
@@ -138,12 +140,12 @@ async fn wait_for_clients(worker: &Worker, listener: &monoio::net::TcpListener) 
     .await
 }
 
-fn accept_batch(worker: &Rc<Worker>, listener: &TcpListener, service: Service) -> Batch {
+fn accept_batch(worker: &Rc<Worker>, listener: &TcpListener, options: &Listener) -> Batch {
     for _ in 0..limits::ACCEPT_BATCH_MAX {
         let Some(admission) = worker.shared.admit() else { return Batch::Full };
         match accept_one(listener) {
             Accepted::Connection(stream, peer) => match Connection::tcp(stream) {
-                Ok(connection) => spawn(worker, connection, peer, admission, service),
+                Ok(connection) => spawn(worker, connection, peer, admission, options),
                 Err(error) => return Batch::Starved(error),
             },
             Accepted::Gone => {}
@@ -159,11 +161,12 @@ fn spawn(
     connection: Connection,
     peer: SocketAddr,
     admission: Admission,
-    service: Service,
+    options: &Listener,
 ) {
+    let service = options.service;
     let caller = Caller::of(worker, &connection, peer);
     let serving = Rc::clone(worker);
-    if caller.speaks_for_others(worker) {
+    if caller.speaks_for_others(&options.accept_proxy) {
         let introduced = accepted::serve_introduced(serving, connection, caller, admission, service);
         worker.spawn_connection(introduced);
     } else if service == Service::Tls {

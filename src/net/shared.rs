@@ -23,17 +23,6 @@ pub enum Lifecycle {
     Cutting,
 }
 
-/// What clients of a listener get.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Service {
-    /// The proxy, in the clear.
-    Plain,
-    /// The proxy, behind a TLS handshake.
-    Tls,
-    /// A redirect to the first listener with TLS, whatever they ask.
-    Redirect,
-}
-
 /// What the descriptor limit allows.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Budget {
@@ -73,6 +62,8 @@ pub struct Shared {
     pub upstream_tls: OriginTls,
     /// Where the first listener with TLS listens.
     pub https_port: u16,
+    /// Some connections to origins begin with a PROXY header.
+    pub passes_callers_on: bool,
     /// The start of every worker's clock.
     pub epoch: Instant,
     connections: AtomicUsize,
@@ -86,6 +77,7 @@ impl Shared {
     #[must_use]
     pub fn new(config: Config, endpoints: Endpoints, budget: Budget, epoch: Instant) -> Shared {
         Shared {
+            passes_callers_on: config.groups.iter().any(|group| group.send_proxy.is_some()),
             config,
             endpoints: ArcSwap::from_pointee(endpoints),
             tls: None,

@@ -11,13 +11,14 @@ use monoio::time::TimeDriver;
 use monoio::{IoUringDriver, Runtime, RuntimeBuilder};
 use rustix::io::Errno;
 
+use crate::config::Listener;
 use crate::limits;
 use crate::telemetry::metrics::Shard;
 
 use super::listener;
 use super::log_sink::LogSink;
 use super::memory;
-use super::shared::{Lifecycle, Service, Shared};
+use super::shared::{Lifecycle, Shared};
 use super::worker::Worker;
 
 /// What control hands to a worker's thread.
@@ -28,7 +29,7 @@ pub struct Setup {
     /// The core to pin to, if any.
     pub core: Option<core_affinity::CoreId>,
     /// This worker's listening sockets, bound and listening, and what their clients get.
-    pub listeners: Vec<(Service, OwnedFd)>,
+    pub listeners: Vec<(Arc<Listener>, OwnedFd)>,
     /// An eventfd: written to when [`Shared::lifecycle`] has moved on.
     pub doorbell: OwnedFd,
     /// The process.
@@ -102,8 +103,8 @@ async fn serve(setup: Setup) -> io::Result<()> {
             memory::give_back();
         }
     });
-    for (service, listener) in setup.listeners {
-        monoio::spawn(listener::accept(worker.hold(), std::net::TcpListener::from(listener), service));
+    for (options, listener) in setup.listeners {
+        monoio::spawn(listener::accept(worker.hold(), std::net::TcpListener::from(listener), options));
     }
     let drained = obey(&worker, setup.doorbell).await;
     worker.journal.close();

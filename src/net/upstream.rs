@@ -121,7 +121,7 @@ impl Upstreams {
         if let Transport::Stream(stream) = upstream.transport {
             return stream.part(); // its connection was never taken
         }
-        if self.shared.config.forwarding.send_proxy.is_some() {
+        if self.shared.passes_callers_on {
             return; // its PROXY header named one client, and the next request may be another's
         }
         let pool = self.shared.config.pool;
