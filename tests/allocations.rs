@@ -20,7 +20,9 @@ use ringress::flags::{self, Command};
 use ringress::limits;
 use ringress::net::listener;
 use ringress::net::shared::{Budget, Shared};
+use ringress::net::site::Site;
 use ringress::net::thread::{self, Setup};
+use ringress::net::tls::OriginTls;
 use ringress::telemetry::metrics::Shard;
 
 static ALLOCATIONS: AtomicU64 = AtomicU64::new(0);
@@ -155,7 +157,11 @@ fn start_worker(log: &str) -> SocketAddr {
         core: None,
         listeners: sockets.into_iter().map(|socket| (Arc::clone(&options), socket)).collect(),
         doorbell: rustix::event::eventfd(0, rustix::event::EventfdFlags::CLOEXEC).unwrap(),
-        shared: Arc::new(Shared::new(config, endpoints, Budget::within(1000, 1), Instant::now())),
+        shared: Arc::new(Shared::new(
+            Site::new(config, endpoints, OriginTls::default()),
+            Budget::within(1000, 1),
+            Instant::now(),
+        )),
         metrics: Arc::new(Shard::default()),
         log: sinks.pop(),
         id_seed: [1, 2],

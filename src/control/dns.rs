@@ -6,12 +6,13 @@
 use std::collections::HashMap;
 use std::io;
 use std::net::{SocketAddr, ToSocketAddrs};
-use std::sync::Arc;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, sync_channel};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
-use crate::config::{Config, Origin, Upstream};
+use crate::config::group::Member;
+use crate::config::{Config, Group, Origin, Upstream};
 use crate::limits;
 use crate::net::shared::Shared;
 use crate::proxy::endpoint::{Address, Endpoint, Endpoints};
@@ -39,10 +40,14 @@ impl Resolver {
         Resolver { lookup, known: HashMap::new() }
     }
 
-    /// The endpoints of `config` now. A name that does not resolve is logged.
-    pub fn resolve(&mut self, config: &Config) -> Endpoints {
+    /// The endpoints of each group of `config` now. A name that does not resolve is logged.
+    pub fn resolve(&mut self, config: &Config) -> Vec<Endpoints> {
+        config.groups.iter().map(|group| self.resolve_group(group)).collect()
+    }
+
+    fn resolve_group(&mut self, group: &Group) -> Endpoints {
         let mut endpoints: Vec<Endpoint> = Vec::new();
-        for upstream in config.upstreams() {
+        for Member { upstream, .. } in &group.members {
             for address in self.addresses(upstream) {
                 let endpoint = Endpoint::of(upstream, address);
                 if !endpoints.contains(&endpoint) {
@@ -79,6 +84,9 @@ impl Resolver {
     }
 }
 
+/// The resolver, and the right to publish a site: whoever holds it is the only one to do so.
+pub type Publisher = Arc<Mutex<Resolver>>;
+
 /// The thread that resolves names again; told to stop when dropped. Not joined: it may be inside
 /// `getaddrinfo` for seconds, and the process is about to end.
 #[derive(Debug)]
@@ -88,40 +96,55 @@ pub struct Refresher {
 }
 
 impl Refresher {
-    /// Starts the thread, if there is a name to resolve.
+    /// Starts the thread. While there is no name to resolve, it sleeps.
     ///
     /// # Errors
     /// The thread cannot be started.
-    pub fn start(resolver: Resolver, shared: Arc<Shared>) -> io::Result<Option<Refresher>> {
-        let named = |upstream: &Upstream| matches!(upstream.origin, Origin::Name { .. });
-        if !shared.config.upstreams().any(named) {
-            return Ok(None);
-        }
+    pub fn start(publisher: Publisher, shared: Arc<Shared>) -> io::Result<Refresher> {
         let (stop, stopped) = sync_channel(1);
         let thread = std::thread::Builder::new()
             .name("dns".into())
-            .spawn(move || refresh(resolver, &shared, &stopped))?;
-        Ok(Some(Refresher { _stop: stop, _thread: thread }))
+            .spawn(move || refresh(&publisher, &shared, &stopped))?;
+        Ok(Refresher { _stop: stop, _thread: thread })
     }
 }
 
-fn refresh(mut resolver: Resolver, shared: &Shared, stopped: &Receiver<()>) {
+fn refresh(publisher: &Publisher, shared: &Shared, stopped: &Receiver<()>) {
     loop {
-        let current = shared.endpoints.load_full();
+        let site = shared.site.load_full();
         // Nothing resolved yet: every request fails until it does, so look again soon.
         let unresolved = Duration::from_secs(limits::DNS_RETRY_S);
-        let wait = shared.config.dns_refresh;
-        let wait = if current.0.is_empty() { wait.min(unresolved) } else { wait };
+        let wait = site.config.dns_refresh;
+        let is_missing = site.endpoints.iter().any(|endpoints| endpoints.0.is_empty());
+        let wait = if is_missing { wait.min(unresolved) } else { wait };
         match stopped.recv_timeout(wait) {
             Err(RecvTimeoutError::Timeout) => {}
             Ok(()) | Err(RecvTimeoutError::Disconnected) => return,
         }
-        let latest = resolver.resolve(&shared.config);
-        if latest != *current {
-            let labels: Vec<&str> = latest.0.iter().map(|endpoint| &*endpoint.label).collect();
-            tracing::info!(endpoints = labels.join(","), "upstream addresses changed");
-            shared.endpoints.store(Arc::new(latest));
+        // Poisoned by a panic in a lookup: what is known is still good.
+        let mut resolver = publisher.lock().unwrap_or_else(PoisonError::into_inner);
+        publish_addresses(&mut resolver, shared);
+    }
+}
+
+/// Resolves the names of what is served now, and publishes what has changed.
+fn publish_addresses(resolver: &mut Resolver, shared: &Shared) {
+    let site = shared.site.load_full();
+    let latest = resolver.resolve(&site.config);
+    let mut changed = false;
+    let pairs = site.endpoints.iter().zip(latest);
+    let endpoints = pairs.map(|(known, latest)| {
+        if **known == latest {
+            return Arc::clone(known);
         }
+        changed = true;
+        let labels: Vec<&str> = latest.0.iter().map(|endpoint| &*endpoint.label).collect();
+        tracing::info!(endpoints = labels.join(","), "upstream addresses changed");
+        Arc::new(latest)
+    });
+    let endpoints = endpoints.collect();
+    if changed {
+        shared.site.store(Arc::new(site.with_endpoints(endpoints)));
     }
 }
 
@@ -133,7 +156,8 @@ mod tests {
 
     use crate::flags::{self, Command};
     use crate::net::shared::Budget;
-    use crate::net::upstream::Upstreams;
+    use crate::net::site::{Site, Views};
+    use crate::net::tls::OriginTls;
     use crate::proxy::balance::Tried;
     use crate::time::Timestamp;
 
@@ -155,7 +179,7 @@ mod tests {
         let mut resolver =
             Resolver::new(|_, port| Ok(vec![([10, 0, 0, 2], port).into(), ([10, 0, 0, 1], port).into()]));
         assert_eq!(
-            labels(&resolver.resolve(&config)),
+            labels(&resolver.resolve(&config)[0]),
             ["127.0.0.1:1", "10.0.0.1:2", "10.0.0.2:2", "unix:/s", "https://127.0.0.1:1"]
         );
     }
@@ -175,14 +199,17 @@ mod tests {
         let mut resolver = Resolver::new(lookup);
         let first = resolver.resolve(&config);
         let budget = Budget { connections: 1, idle_upstreams: 1, pipes: 1 };
-        let shared = Arc::new(Shared::new(config, first, budget, Instant::now()));
-        let upstreams = Upstreams::new(Arc::clone(&shared), 0);
+        let site = Site::new(config, first, OriginTls::default());
+        let shared = Arc::new(Shared::new(site, budget, Instant::now()));
+        let views = Views::new(Arc::clone(&shared), 0);
         let seen = || {
-            let (index, endpoints) = upstreams.pick(Timestamp(0), Tried::default()).unwrap();
-            endpoints.0[index].label.to_string()
+            let view = views.latest();
+            let group = view.group(0).unwrap();
+            let index = group.pick(Timestamp(0), Tried::default()).unwrap();
+            group.endpoints.0[index].label.to_string()
         };
         assert_eq!(seen(), "10.0.0.1:80");
-        let _refresher = Refresher::start(resolver, Arc::clone(&shared)).unwrap();
+        let _refresher = Refresher::start(Arc::new(Mutex::new(resolver)), Arc::clone(&shared)).unwrap();
         let deadline = Instant::now() + Duration::from_secs(10);
         while seen() == "10.0.0.1:80" {
             assert!(Instant::now() < deadline, "the change never arrived");

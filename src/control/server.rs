@@ -8,8 +8,8 @@
 use std::hash::{BuildHasher, RandomState};
 use std::net::SocketAddr;
 use std::os::fd::{AsFd, OwnedFd};
-use std::sync::Arc;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
+use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use arc_swap::ArcSwap;
@@ -26,6 +26,7 @@ use crate::limits;
 use crate::net::listener;
 use crate::net::log_sink::LogSink;
 use crate::net::shared::{Budget, Lifecycle, Shared};
+use crate::net::site::Site;
 use crate::net::thread::{self, Setup};
 use crate::telemetry::metrics::{self, Counter, Shard};
 
@@ -76,20 +77,19 @@ pub fn run(mut config: Config) -> Result<(), StartError> {
     let (log, sinks) = LogWriter::start(&config.access_log, workers.len()).map_err(StartError::AccessLog)?;
     let (addresses, listeners) = bind_all(&config, workers.len())?;
     let admin = bind_admin(&config)?;
-    let mut shared = Shared::new(config, endpoints, budget, Instant::now());
+    let mut shared = Shared::new(Site::new(config, endpoints, upstream_tls), budget, Instant::now());
     shared.https_port = https_port(&addresses);
-    shared.upstream_tls = upstream_tls;
     let (loader, server_tls) = server_tls.unzip();
     shared.tls = server_tls.map(ArcSwap::from_pointee);
     let shared = Arc::new(shared);
     let watcher = loader.map(|loader| Watcher::start(loader, Arc::clone(&shared))).transpose();
     let watcher = watcher.map_err(|error| StartError::System { what: "the certificate thread", error })?;
-    let refresher = Refresher::start(resolver, Arc::clone(&shared))
+    let refresher = Refresher::start(Arc::new(Mutex::new(resolver)), Arc::clone(&shared))
         .map_err(|error| StartError::System { what: "the resolver thread", error })?;
     let (events_tx, events) = channel();
     watch_signals(events_tx.clone())?;
     let handles = start_workers(workers, listeners, sinks, &shared, &events_tx)?;
-    announce(&shared.config, &addresses);
+    announce(&shared.site.load().config, &addresses);
     let admin = start_admin(admin, &shared, &handles)?;
     let ended = supervise(&shared, &handles, &events, &log, watcher.as_ref());
     drop((refresher, watcher, admin));
@@ -373,7 +373,7 @@ fn supervise(
                 cut_at = Some(Instant::now() + Duration::from_millis(limits::CUT_GRACE_MS));
             }
             Ok(Event::Signal(_)) => {
-                let drain = shared.config.timeouts.drain;
+                let drain = shared.site.load().config.timeouts.drain;
                 tracing::info!(connections = shared.connections(), timeout = ?drain, "draining");
                 move_on(shared, handles, Lifecycle::Draining);
                 cut_at = drain.and_then(|drain| Instant::now().checked_add(drain));

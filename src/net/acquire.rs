@@ -17,7 +17,7 @@ use std::task::{Context, Poll};
 use crate::config::{ProxyVersion, Scheme};
 use crate::limits;
 use crate::proxy::balance::Tried;
-use crate::proxy::endpoint::{Address, Endpoint, Endpoints};
+use crate::proxy::endpoint::{Address, Endpoint};
 use crate::proxy::error::{Failure, Side};
 use crate::proxy::proxy_protocol;
 use crate::telemetry::metrics::Counter;
@@ -31,33 +31,34 @@ use super::h2::outbound::Outbound;
 use super::socket::Socket;
 use super::tls::handshake;
 use super::transport::Transport;
-use super::upstream::Upstream;
+use super::upstream::{Place, Upstream};
 
 impl Driver<'_> {
     /// A connection to an endpoint: pooled if it may be, else new; the next endpoint when one fails.
     pub(super) async fn acquire(&mut self, pooled: bool) -> Result<Upstream, Failure> {
+        let group = self.client.group().ok_or(Failure::NameUnresolved)?;
         let mut tried = Tried::default();
         let mut last = Failure::NameUnresolved;
         for attempt in 0..limits::CONNECT_ATTEMPTS_MAX {
             let now = self.worker.clock.now();
-            let Some((index, endpoints)) = self.worker.upstreams.pick(now, tried) else { break };
+            let Some(index) = group.pick(now, tried) else { break };
+            let place = Place { group: Rc::clone(&group), index };
             tried.insert(index);
             if attempt > 0 {
                 self.txn.facts.retries = self.txn.facts.retries.saturating_add(1);
             }
-            self.txn.facts.endpoint = Some((Rc::clone(&endpoints), index));
-            if let Some(upstream) = poll_fn(|cx| Poll::Ready(self.ready(index, &endpoints, pooled, cx))).await
-            {
+            self.txn.facts.place = Some(place.clone());
+            if let Some(upstream) = poll_fn(|cx| Poll::Ready(self.ready(&place, pooled, cx))).await {
                 self.worker.metrics.add(Counter::UpstreamReuses, 1);
                 self.txn.facts.reused = true;
                 self.txn.exchange.connected(now);
                 return Ok(upstream);
             }
-            match Box::pin(self.connect(index, endpoints, now)).await {
+            match Box::pin(self.connect(place, now)).await {
                 Ok(upstream) => return Ok(upstream),
                 Err(failure) if failure.side() == Side::Upstream || failure == Failure::Exhausted => {
                     self.worker.metrics.add(Counter::UpstreamConnectFailures, 1);
-                    self.worker.upstreams.failed(index, &failure.message(), now);
+                    group.failed(index, &failure.message(), now);
                     last = failure;
                 }
                 Err(failure) => return Err(failure),
@@ -67,19 +68,13 @@ impl Driver<'_> {
     }
 
     /// What can be had without a wait: a pooled connection, if it may be, or a stream of one that others share.
-    fn ready(
-        &self,
-        index: usize,
-        endpoints: &Rc<Endpoints>,
-        pooled: bool,
-        cx: &mut Context<'_>,
-    ) -> Option<Upstream> {
+    fn ready(&self, place: &Place, pooled: bool, cx: &mut Context<'_>) -> Option<Upstream> {
         let now = self.worker.clock.now();
-        if !endpoints.0.get(index)?.scheme.http2 {
-            return if pooled { self.worker.upstreams.take(index, now, cx) } else { None };
+        if !place.endpoint()?.scheme.http2 {
+            return if pooled { place.group.take(place.index, now, cx) } else { None };
         }
-        let seat = self.worker.upstreams.links(index)?.seat(cx)?;
-        let mut upstream = Upstream::new(self.stream(seat), index, Rc::clone(endpoints), now);
+        let seat = place.group.links(place.index)?.seat(cx)?;
+        let mut upstream = Upstream::new(self.stream(seat), place.clone(), now);
         upstream.reused = true;
         Some(upstream)
     }
@@ -88,24 +83,19 @@ impl Driver<'_> {
         Transport::Stream(Box::new(Outbound::new(Rc::clone(self.worker), seat)))
     }
 
-    async fn connect(
-        &mut self,
-        index: usize,
-        endpoints: Rc<Endpoints>,
-        began: Timestamp,
-    ) -> Result<Upstream, Failure> {
+    async fn connect(&mut self, place: Place, began: Timestamp) -> Result<Upstream, Failure> {
         self.txn.exchange.connecting(began);
         self.txn.facts.reused = false;
-        let endpoint = endpoints.0.get(index).ok_or(Failure::NameUnresolved)?;
+        let endpoint = place.endpoint().ok_or(Failure::NameUnresolved)?;
         let transport = if endpoint.scheme.http2 {
-            self.join(index, endpoint, began).await?
+            self.join(&place, endpoint, began).await?
         } else {
-            self.reach(index, endpoint, began).await?.into()
+            self.reach(&place, endpoint, began).await?.into()
         };
         let now = self.worker.clock.now();
-        self.worker.upstreams.connected(index);
+        place.group.connected(place.index);
         self.txn.exchange.connected(now);
-        let mut upstream = Upstream::new(transport, index, endpoints, now);
+        let mut upstream = Upstream::new(transport, place, now);
         upstream.reused = self.txn.facts.reused;
         Ok(upstream)
     }
@@ -113,11 +103,11 @@ impl Driver<'_> {
     /// A stream of a connection that others share: one that stands, or else a new one.
     async fn join(
         &mut self,
-        index: usize,
+        place: &Place,
         endpoint: &Endpoint,
         began: Timestamp,
     ) -> Result<Transport, Failure> {
-        let links = self.worker.upstreams.links(index).ok_or(Failure::NameUnresolved)?;
+        let links = place.group.links(place.index).ok_or(Failure::NameUnresolved)?;
         let seat = match self.step(pin!(poll_fn(|cx| links.poll_join(cx)))).await? {
             Joined::Seat(seat) => {
                 self.worker.metrics.add(Counter::UpstreamReuses, 1);
@@ -125,14 +115,14 @@ impl Driver<'_> {
                 seat
             }
             Joined::Open(opening) => {
-                let socket = self.reach(index, endpoint, began).await?;
+                let socket = self.reach(place, endpoint, began).await?;
                 let worker = Rc::clone(self.worker);
                 let greeted = self.step(pin!(origin::greet(&worker, socket))).await?;
                 let greeted = greeted.map_err(|error| {
-                    self.worker.upstreams.failed(index, &error, self.worker.clock.now());
+                    place.group.failed(place.index, &error, self.worker.clock.now());
                     origin::failure(&error)
                 })?;
-                let link = origin::start(self.worker, greeted, endpoint);
+                let link = origin::start(self.worker, greeted, endpoint, place.group.config.pool);
                 let seat = poll_fn(|cx| Poll::Ready(link.seat(cx))).await;
                 let Some(seat) = seat else {
                     link.close(); // it allows no streams, or has said GOAWAY already
@@ -148,23 +138,23 @@ impl Driver<'_> {
     /// A new connection to `endpoint`, with TLS where that is asked for.
     async fn reach(
         &mut self,
-        index: usize,
+        place: &Place,
         endpoint: &Endpoint,
         began: Timestamp,
     ) -> Result<Socket, Failure> {
-        let mut socket = match self.begin(index, &endpoint.address).await? {
+        let mut socket = match self.begin(place, &endpoint.address).await? {
             Begun::Connected(socket) => socket,
             Begun::Pending(mut socket) => {
                 self.step(pin!(poll_fn(|cx| socket.poll_writable(cx)))).await?;
-                socket.connect_result().map_err(|error| self.not_connected(index, &error))?;
+                socket.connect_result().map_err(|error| self.not_connected(place, &error))?;
                 socket
             }
         };
-        if let Some(version) = self.worker.shared.config.groups.first().and_then(|group| group.send_proxy) {
-            Box::pin(self.introduce(index, version, &mut socket)).await?;
+        if let Some(version) = place.group.config.send_proxy {
+            Box::pin(self.introduce(place, version, &mut socket)).await?;
         }
         let socket = match &endpoint.server_name {
-            Some(name) => self.secure(index, name, endpoint.scheme, socket).await?,
+            Some(name) => self.secure(place, name, endpoint.scheme, socket).await?,
             None => socket,
         };
         self.worker.metrics.add(Counter::UpstreamConnects, 1);
@@ -175,7 +165,7 @@ impl Driver<'_> {
     /// Tells the endpoint which client the connection is for, before anything else.
     async fn introduce(
         &mut self,
-        index: usize,
+        place: &Place,
         version: ProxyVersion,
         socket: &mut Socket,
     ) -> Result<(), Failure> {
@@ -184,7 +174,7 @@ impl Driver<'_> {
         let mut rest = header.as_slice();
         while !rest.is_empty() {
             let sent = socket.try_write(&[IoSlice::new(rest)]);
-            let sent = sent.map_err(|error| self.not_connected(index, &error))?;
+            let sent = sent.map_err(|error| self.not_connected(place, &error))?;
             rest = rest.get(sent..).unwrap_or_default();
             if !rest.is_empty() {
                 self.step(pin!(poll_fn(|cx| socket.poll_writable(cx)))).await?;
@@ -196,16 +186,17 @@ impl Driver<'_> {
     /// Our TLS handshake with the endpoint `name`.
     async fn secure(
         &mut self,
-        index: usize,
+        place: &Place,
         name: &str,
         scheme: Scheme,
         socket: Socket,
     ) -> Result<Socket, Failure> {
-        let config = self.worker.upstream_tls.of(scheme).ok_or(Failure::TlsProtocol)?;
+        let view = Rc::clone(&self.client.view);
+        let config = view.origin_tls.of(scheme).ok_or(Failure::TlsProtocol)?;
         let mut handshake = handshake::connect(Arc::clone(config), name, socket);
         let greeted = self.step(handshake.as_mut()).await?;
         let socket = greeted.map_err(|error| {
-            self.worker.upstreams.failed(index, &error, self.worker.clock.now());
+            place.group.failed(place.index, &error, self.worker.clock.now());
             handshake::failure(&error)
         })?;
         // RFC 9113 §3.2: with TLS, HTTP/2 is spoken where ALPN has agreed on it.
@@ -234,18 +225,18 @@ impl Driver<'_> {
     }
 
     /// Begins a connection. When descriptors have run out, idle ones make room, once.
-    async fn begin(&self, index: usize, address: &Address) -> Result<Begun, Failure> {
+    async fn begin(&self, place: &Place, address: &Address) -> Result<Begun, Failure> {
         let mut begun = connect::begin(address);
         let exhausted = begun.as_ref().is_err_and(|error| connect::failure(error) == Failure::Exhausted);
-        if exhausted && self.worker.upstreams.evict(0) {
+        if exhausted && self.worker.views.evict(0) {
             self.worker.pause(limits::EVICT_PAUSE_MS).await; // the ring closes them behind our back
             begun = connect::begin(address);
         }
-        begun.map_err(|error| self.not_connected(index, &error))
+        begun.map_err(|error| self.not_connected(place, &error))
     }
 
-    fn not_connected(&self, index: usize, error: &std::io::Error) -> Failure {
-        self.worker.upstreams.failed(index, error, self.worker.clock.now());
+    fn not_connected(&self, place: &Place, error: &std::io::Error) -> Failure {
+        place.group.failed(place.index, error, self.worker.clock.now());
         connect::failure(error)
     }
 }

@@ -33,7 +33,7 @@ impl Caller {
     /// The peer of a connection that has just been accepted.
     #[must_use]
     pub fn of(worker: &Worker, socket: &Socket, peer: SocketAddr) -> Caller {
-        let passed_on = worker.shared.passes_callers_on;
+        let passed_on = worker.views.latest().passes_callers_on;
         let reached = passed_on.then(|| socket.local_address()).flatten();
         Caller { address: canonical(peer), reached: reached.map(canonical).map(Rc::new) }
     }
@@ -57,7 +57,7 @@ impl Caller {
 
     fn named(self, worker: &Worker, ends: Option<Ends>) -> Caller {
         let Some(ends) = ends else { return self };
-        let passed_on = worker.shared.passes_callers_on;
+        let passed_on = worker.views.latest().passes_callers_on;
         Caller {
             address: canonical(ends.source),
             reached: passed_on.then(|| Rc::new(canonical(ends.destination))),
@@ -73,7 +73,7 @@ fn canonical(address: SocketAddr) -> SocketAddr {
 /// Reads the PROXY header that `socket` has to begin with, under `--handshake-timeout`; whom it names. `None` when there
 /// is none, or it is late.
 pub async fn introduce(worker: &Worker, socket: &mut Socket, caller: Caller) -> Option<Caller> {
-    let at = worker.clock.now().after(worker.shared.config.timeouts.handshake);
+    let at = worker.clock.now().after(worker.views.latest().config.timeouts.handshake);
     let reading = pin!(read_header(socket));
     match worker.within(at, Phase::Handshake, reading).await? {
         Ok(ends) => Some(caller.named(worker, ends)),

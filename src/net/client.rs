@@ -5,17 +5,21 @@ use std::rc::Rc;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
+use crate::config::Route;
+use crate::config::route::Action;
 use crate::limits;
 use crate::proxy::error::Failure;
 use crate::proxy::exchange::Deadline;
 use crate::proxy::forward::Hop;
 use crate::telemetry::metrics::Counter;
-use crate::time::{Phase, Timestamp};
+use crate::time::{Phase, Timeouts, Timestamp};
 
 use super::buffers::Outbox;
 use super::caller::Caller;
+use super::group::Group;
 use super::inbox::{Filled, Inbox};
 use super::shared::Lifecycle;
+use super::site::View;
 use super::timer::Timer;
 use super::tls::greeting::Greeting;
 use super::tls::session::Session;
@@ -32,6 +36,10 @@ pub struct Client {
     /// Whom it is from.
     pub caller: Caller,
     trusted: bool,
+    /// What is served to it: the newest when its last request began.
+    pub(super) view: Rc<View>,
+    /// Route of the request under way, by its place in the configuration.
+    pub(super) route: Option<usize>,
     /// Every request is answered with a redirect to `https`.
     pub(super) redirects: bool,
     /// What its TLS handshake said, if there was one.
@@ -66,11 +74,14 @@ impl Client {
     #[must_use]
     pub fn new(worker: &Worker, transport: Transport, caller: Caller) -> Client {
         let ip = caller.address.ip();
+        let view = worker.views.latest();
         Client {
             inbox: Inbox::default(),
             caller,
-            trusted: worker.shared.config.forwarding.trusted_proxies.iter().any(|net| net.contains(&ip)),
+            trusted: view.config.forwarding.trusted_proxies.iter().any(|net| net.contains(&ip)),
             redirects: false,
+            view,
+            route: None,
             greeting: transport.tls().and_then(Session::greeting).cloned(),
             first: true,
             http2: false,
@@ -79,6 +90,24 @@ impl Client {
             // With TLS, the handshake has been made.
             fresh_since: transport.tls().is_none().then(|| worker.clock.now()),
             transport,
+        }
+    }
+
+    /// Its timeouts: those of the route of the request under way.
+    pub(super) fn timeouts(&self) -> &Timeouts {
+        self.route().map_or(&self.view.config.timeouts, |route| &route.timeouts)
+    }
+
+    /// The route of the request under way.
+    pub(super) fn route(&self) -> Option<&Route> {
+        self.view.route(self.route?)
+    }
+
+    /// The group that the request under way is forwarded to.
+    pub(super) fn group(&self) -> Option<Rc<Group>> {
+        match self.route()?.action {
+            Action::Forward { group, .. } => self.view.group(group).map(Rc::clone),
+            Action::Redirect { .. } | Action::Respond { .. } => None,
         }
     }
 
@@ -127,8 +156,8 @@ impl Client {
     }
 
     /// What this hop adds to the heads it forwards.
-    pub(super) fn hop<'a>(&'a self, worker: &Worker, request_id: &'a [u8]) -> Hop<'a> {
-        let config = &worker.shared.config;
+    pub(super) fn hop<'a>(&'a self, request_id: &'a [u8]) -> Hop<'a> {
+        let config = &self.view.config;
         Hop {
             client: self.caller.address.ip(),
             trusted: self.trusted,
@@ -154,7 +183,7 @@ impl Client {
                 Ok(0) => {}
                 Ok(_) => since = worker.clock.now(),
             }
-            let at = since.after(worker.shared.config.timeouts.write);
+            let at = since.after(self.timeouts().write);
             let deadline = Deadline { at, phase: Phase::Write };
             let waited = poll_fn(|cx| match self.transport.poll_writable(cx) {
                 Poll::Ready(()) => Poll::Ready(Ok(())),
@@ -170,7 +199,7 @@ impl Client {
 
     /// Announces the end of a connection whose last response is complete, where that needs words.
     pub(super) async fn part(&mut self, worker: &Worker) {
-        let at = worker.clock.now().after(worker.shared.config.timeouts.write);
+        let at = worker.clock.now().after(self.timeouts().write);
         let mut said = self.transport.goodbye();
         while !said {
             let deadline = Deadline { at, phase: Phase::Write };

@@ -12,6 +12,7 @@ use std::future::poll_fn;
 use std::rc::Rc;
 use std::task::{Context, Poll};
 
+use crate::config::Config;
 use crate::h1::head::{Parsed, parse_request};
 use crate::h1::{HeadError, HeadScan, Method, RequestHead, Version};
 use crate::limits;
@@ -105,6 +106,8 @@ impl Client {
     /// Awaits the next request head.
     async fn next(&mut self, worker: &Worker) -> Next {
         let now = worker.clock.now();
+        self.view = worker.views.latest();
+        self.route = None;
         let started = (!self.inbox.is_empty()).then_some(now);
         let mut arrival = Arrival { scan: HeadScan::default(), started, idle_since: now };
         let mut received = self.understand_inbox(worker, &mut arrival);
@@ -112,10 +115,11 @@ impl Client {
             match received {
                 Ok(Some(txn)) => {
                     self.first = false;
+                    self.route = Some(txn.route);
                     return Next::Request(txn);
                 }
                 Ok(None) => {}
-                Err(_) if worker.shared.config.http2 && self.is_preface() => {
+                Err(_) if self.view.config.http2 && self.is_preface() => {
                     if self.inbox.bytes().len() >= PREFACE.len() {
                         return Next::Http2;
                     }
@@ -148,7 +152,7 @@ impl Client {
         arrival: &mut Arrival,
     ) -> Result<Option<Box<Transaction>>, Failure> {
         let mut scratch = worker.scratch.borrow_mut();
-        let limit = worker.shared.config.message.head_bytes_max + 1;
+        let limit = self.view.config.message.head_bytes_max + 1;
         let room = limit.saturating_sub(self.inbox.bytes().len()).min(scratch.len());
         // The parser refuses a head before it leaves no room.
         let window = scratch.get_mut(..room).filter(|window| !window.is_empty());
@@ -159,7 +163,10 @@ impl Client {
             Ok(Some(n)) => window.get(..n).unwrap_or_default(),
         };
         self.fresh_since = None;
-        arrival.started.get_or_insert_with(|| worker.clock.now());
+        if arrival.started.is_none() {
+            arrival.started = Some(worker.clock.now());
+            self.view = worker.views.latest();
+        }
         if !self.inbox.is_empty() {
             self.inbox.append(bytes, &worker.pool);
             return self.understand_inbox(worker, arrival);
@@ -196,13 +203,13 @@ impl Client {
         if arrival.started.is_none() && worker.shared.lifecycle() != Lifecycle::Running {
             return Poll::Ready(Err(Failure::Timeout(Phase::Drain)));
         }
-        let deadline = self.head_deadline(worker, arrival);
+        let deadline = self.head_deadline(arrival);
         self.poll_deadline(worker, Some(deadline), cx).map(Err)
     }
 
     /// Idle: keep-alive, and for a fresh connection the handshake timeout. With a head begun: its total time.
-    fn head_deadline(&self, worker: &Worker, arrival: &Arrival) -> Deadline {
-        let timeouts = &worker.shared.config.timeouts;
+    fn head_deadline(&self, arrival: &Arrival) -> Deadline {
+        let timeouts = &self.view.config.timeouts;
         if let Some(started) = arrival.started {
             // The deadline of the whole exchange counts from here too; a head that misses it is the client's doing.
             let at = started.after(timeouts.header).min(started.after(timeouts.request_deadline));
@@ -227,14 +234,14 @@ impl Client {
             return Ok(None);
         }
         let mut fields = worker.fields.borrow_mut();
-        let parsed = parse_request(bytes, &worker.shared.config.message, &mut fields);
+        let parsed = parse_request(bytes, &self.view.config.message, &mut fields);
         let Parsed::Complete(head) = parsed.map_err(Failure::BadRequest)? else {
             return Ok(None);
         };
         fault::provoke(head.target.of(bytes));
         let source = Source { bytes, fields: &fields };
         let id = worker.ids.borrow_mut().next_id();
-        let hop = self.hop(worker, &id);
+        let hop = self.hop(&id);
         let authority = head.authority.of(bytes);
         if self.greeting.as_ref().is_some_and(|greeting| !greeting.serves(authority)) {
             return Err(Failure::Misdirected);
@@ -249,9 +256,9 @@ impl Client {
         let now = worker.clock.now();
         let started = arrival.started.unwrap_or(now);
         worker.metrics.add(Counter::Requests, 1);
-        let config = &worker.shared.config;
+        let config = &self.view.config;
         let mut txn = Transaction::new(
-            exchange(worker, &head, started, now),
+            exchange(config, &head, started, now),
             head.method,
             head.version,
             forwarded,
@@ -324,7 +331,7 @@ impl Client {
         worker.metrics.add(Counter::HeadsRefused, 1);
         let line = worker.journal.is_on().then(|| Line::of_refused(self.inbox.bytes()));
         facts.failure = Some(failure);
-        facts.status = failure.status(worker.shared.config.timeout_status);
+        facts.status = failure.status(self.view.config.timeout_status);
         let fate = if failure == Failure::ClientGone {
             ClientFate::Cut
         } else {
@@ -344,7 +351,7 @@ impl Client {
     }
 }
 
-fn exchange(worker: &Worker, head: &RequestHead, started: Timestamp, now: Timestamp) -> Exchange {
+fn exchange(config: &Config, head: &RequestHead, started: Timestamp, now: Timestamp) -> Exchange {
     let request = Request {
         method: head.method,
         version: head.version,
@@ -353,7 +360,7 @@ fn exchange(worker: &Worker, head: &RequestHead, started: Timestamp, now: Timest
         expects_continue: head.expects_continue,
         upgrade: head.upgrade,
     };
-    Exchange::new(request, worker.shared.config.message.body_bytes_max, started, now)
+    Exchange::new(request, config.message.body_bytes_max, started, now)
 }
 
 fn circumstances<'a>(worker: &Worker, version: Version, date: &'a [u8]) -> Circumstances<'a> {
@@ -363,7 +370,7 @@ fn circumstances<'a>(worker: &Worker, version: Version, date: &'a [u8]) -> Circu
         json: false,
         grpc: false,
         keep_alive: false,
-        timeout_status: worker.shared.config.timeout_status,
+        timeout_status: worker.views.latest().config.timeout_status,
         date,
     }
 }

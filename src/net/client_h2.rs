@@ -45,7 +45,8 @@ use super::worker::Worker;
 /// What every connection is held to. `h2` bounds streams that are reset before they run, resets that it is made to send,
 /// CONTINUATION and unread answers within these; what else a client can flood with has its price in [`super::h2::watch`].
 fn builder(worker: &Worker) -> Builder {
-    let message = &worker.shared.config.message;
+    let view = worker.views.latest();
+    let message = &view.config.message;
     let mut builder = Builder::new();
     builder
         .max_concurrent_streams(limits::H2_STREAMS_MAX)
@@ -74,7 +75,7 @@ pub async fn serve(worker: Rc<Worker>, io: Io, caller: Caller, admission: Admiss
     let peer = Peer { caller, greeting: tap.greeting(), redirects };
     let began = worker.clock.now();
     let mut handshake = pin!(builder(&worker).handshake(io));
-    let at = began.after(worker.shared.config.timeouts.header);
+    let at = began.after(worker.views.latest().config.timeouts.header);
     if let Some(Ok(mut connection)) = worker.within(at, Phase::Header, handshake.as_mut()).await {
         let timer = worker.timers.timer();
         let owed = Some((0, began));
@@ -147,7 +148,8 @@ impl Life {
         cx: &mut Context<'_>,
     ) -> Look {
         let now = worker.clock.now();
-        let timeouts = &worker.shared.config.timeouts;
+        let view = worker.views.latest();
+        let timeouts = &view.config.timeouts;
         let lifecycle = worker.shared.lifecycle();
         let running = connection.has_streams();
         if lifecycle == Lifecycle::Cutting && !running {

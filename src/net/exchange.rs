@@ -5,6 +5,7 @@
 
 use std::future::poll_fn;
 use std::rc::Rc;
+use std::sync::Arc;
 use std::task::{Context, Poll};
 
 use h2::Reason;
@@ -20,6 +21,7 @@ use crate::time::Phase;
 
 use super::buffers::Outbox;
 use super::client::Client;
+use super::group;
 use super::inbox::Filled;
 use super::record;
 use super::shared::Lifecycle;
@@ -164,7 +166,12 @@ impl Driver<'_> {
     }
 
     pub(super) fn poll_deadline(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Failure>> {
-        let timeouts = &self.worker.shared.config.timeouts;
+        let view = Rc::clone(&self.client.view);
+        let timeouts = self
+            .client
+            .route
+            .and_then(|route| view.route(route))
+            .map_or(&view.config.timeouts, |it| &it.timeouts);
         let now = self.worker.clock.now();
         if self.txn.exchange.download().is_settled() {
             self.client.look = None;
@@ -190,7 +197,7 @@ impl Driver<'_> {
     /// The response is with the client: what becomes of both connections.
     fn complete(&mut self, upstream: Upstream) -> ClientFate {
         if self.txn.exchange.upstream_reusable() && !self.txn.surplus {
-            self.worker.upstreams.give(upstream, self.txn.keep_alive, self.worker.clock.now());
+            group::give_back(&self.worker.views, upstream, self.txn.keep_alive, self.worker.clock.now());
         }
         if self.txn.exchange.client_reusable() {
             ClientFate::KeepAlive
@@ -264,7 +271,7 @@ impl Driver<'_> {
 
     /// Stages the response to a failure; true when the connection may carry on behind it.
     fn respond(&mut self, failure: Failure) -> bool {
-        let config = &self.worker.shared.config;
+        let config = Arc::clone(&self.client.view.config);
         let keep_alive = self.txn.exchange.may_keep_alive()
             && failure.side() == Side::Upstream
             && self.worker.shared.lifecycle() == Lifecycle::Running;

@@ -1,17 +1,17 @@
 //! What is remembered of an exchange for its access record.
 
 use std::net::SocketAddr;
-use std::rc::Rc;
 use std::time::Duration;
 
 use ipnet::IpNet;
 
 use crate::h1::RequestHead;
 use crate::limits;
-use crate::proxy::endpoint::Endpoints;
 use crate::proxy::error::Failure;
 use crate::proxy::forward::{self, Hop, Source};
 use crate::time::Timestamp;
+
+use super::upstream::Place;
 
 /// What the access log says of a request: copied out of its head, which does not live as long.
 #[derive(Debug, Default)]
@@ -83,7 +83,7 @@ pub struct Facts {
     /// What went wrong.
     pub failure: Option<Failure>,
     /// The endpoint that served.
-    pub endpoint: Option<(Rc<Endpoints>, usize)>,
+    pub place: Option<Place>,
     /// Its connection had served before.
     pub reused: bool,
     /// Attempts beyond the first.
@@ -109,7 +109,7 @@ impl Facts {
             understood,
             status: 0,
             failure: None,
-            endpoint: None,
+            place: None,
             reused: false,
             retries: 0,
             tunnel: false,

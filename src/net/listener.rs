@@ -118,7 +118,7 @@ pub async fn accept(worker: Hold, listener: TcpListener, options: Arc<Listener>)
                 }
                 worker.metrics.add(Counter::AcceptPauses, 1);
                 // Those who are in need theirs: a client let in by taking the last of them could not be served.
-                worker.upstreams.evict(worker.holders());
+                worker.views.evict(worker.holders());
                 worker.pause(limits::ACCEPT_PAUSE_MS).await;
             }
         }

@@ -1,9 +1,10 @@
 //! The data path: the only IO a request meets. Everything here runs on a worker thread.
 //!
 //! ```text
-//!  listener ─▶ client_h1 ─▶ exchange ─▶ acquire (upstream: pool; h2::link: shared; connect)
+//!  listener ─▶ client_h1 ─▶ exchange ─▶ acquire (group: pool; h2::link: shared; connect)
 //!                 │            │  └────▶ tunnel (after 101)
 //!                 └── head     └── relay
+//!  site (what is served; a view of it per worker) is beside them
 //!  below all of them: worker (what a thread owns), timer, transport (ring polls + direct calls), tls, buffers
 //! ```
 //! Decisions come from [`crate::proxy`] and [`crate::h1`]; these rooms move bytes and wait.
@@ -20,6 +21,7 @@ pub mod connect;
 pub mod exchange;
 pub mod facts;
 pub mod fault;
+pub mod group;
 pub mod h2;
 pub mod inbox;
 pub mod journal;
@@ -29,6 +31,7 @@ pub mod memory;
 pub mod record;
 pub mod relay;
 pub mod shared;
+pub mod site;
 pub mod socket;
 pub mod splice;
 pub mod thread;

@@ -9,6 +9,7 @@ use crate::time::Phase;
 
 use super::facts::{Facts, Line};
 use super::transaction::Transaction;
+use super::upstream::Place;
 use super::worker::Worker;
 
 /// Records an exchange that has ended, and gives back what it held.
@@ -27,7 +28,7 @@ pub fn record(worker: &Worker, peer: SocketAddr, line: Option<&Line>, facts: &Fa
     let line = line.unwrap_or(&nothing);
     let [method, host, target, request_id] = line.texts();
     let now = worker.clock.now();
-    let upstream = facts.endpoint.as_ref().and_then(|(all, index)| all.0.get(*index));
+    let upstream = facts.place.as_ref().map_or("", Place::label);
     worker.journal.record(&AccessRecord {
         unix_us: worker.clock.unix_us(),
         client: line.client.or(Some(peer)),
@@ -40,7 +41,7 @@ pub fn record(worker: &Worker, peer: SocketAddr, line: Option<&Line>, facts: &Fa
         error: facts.failure.map(Failure::error_type),
         detail: facts.failure.map(Failure::detail),
         phase: facts.failure.and_then(Failure::phase).map(Phase::name),
-        upstream: upstream.map_or("", |endpoint| &endpoint.label),
+        upstream,
         reused: facts.reused,
         retries: facts.retries,
         tunnel: facts.tunnel,

@@ -304,7 +304,7 @@ impl Driver<'_> {
         if !self.txn.scan.grew(bytes) {
             return Ok(None);
         }
-        let config = &self.worker.shared.config;
+        let config = &self.client.view.config;
         let mut fields = self.worker.fields.borrow_mut();
         let parsed = parse_response(bytes, &config.message, self.txn.method, &mut fields)
             .map_err(Failure::BadResponse)?;

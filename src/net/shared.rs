@@ -1,16 +1,15 @@
-//! What workers and control share: one immutable configuration, the endpoint list, a few relaxed counters.
+//! What workers and control share: one immutable site, a few relaxed counters.
 
 use std::sync::atomic::{AtomicU8, AtomicUsize, Ordering};
 use std::time::Instant;
 
 use arc_swap::ArcSwap;
 
-use crate::config::Config;
 use crate::limits;
-use crate::proxy::endpoint::Endpoints;
 
+use super::site::Site;
+use super::tls::ServerTls;
 use super::tls::certificates::host_of;
-use super::tls::{OriginTls, ServerTls};
 
 /// Where the process stands.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -52,18 +51,12 @@ impl Budget {
 /// Shared by all threads of the process.
 #[derive(Debug)]
 pub struct Shared {
-    /// The configuration.
-    pub config: Config,
-    /// Where requests go now; swapped in whole.
-    pub endpoints: ArcSwap<Endpoints>,
+    /// What is served now; swapped in whole.
+    pub site: ArcSwap<Site>,
     /// What listeners with TLS speak now; `None` where there are none.
     pub tls: Option<ArcSwap<ServerTls>>,
-    /// How origins are spoken to with TLS. Workers copy it: sessions are their own.
-    pub upstream_tls: OriginTls,
     /// Where the first listener with TLS listens.
     pub https_port: u16,
-    /// Some connections to origins begin with a PROXY header.
-    pub passes_callers_on: bool,
     /// The start of every worker's clock.
     pub epoch: Instant,
     connections: AtomicUsize,
@@ -75,13 +68,10 @@ pub struct Shared {
 impl Shared {
     /// The state of a process that is about to serve within `budget`.
     #[must_use]
-    pub fn new(config: Config, endpoints: Endpoints, budget: Budget, epoch: Instant) -> Shared {
+    pub fn new(site: Site, budget: Budget, epoch: Instant) -> Shared {
         Shared {
-            passes_callers_on: config.groups.iter().any(|group| group.send_proxy.is_some()),
-            config,
-            endpoints: ArcSwap::from_pointee(endpoints),
+            site: ArcSwap::from_pointee(site),
             tls: None,
-            upstream_tls: OriginTls::default(),
             https_port: 443,
             epoch,
             connections: AtomicUsize::new(0),

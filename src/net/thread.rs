@@ -91,7 +91,7 @@ async fn serve(setup: Setup) -> io::Result<()> {
     let worker = Worker::new(setup.index, setup.shared, setup.metrics, setup.log, setup.id_seed);
     monoio::spawn(Rc::clone(&worker.timers).drive());
     let keeper = Rc::clone(&worker);
-    monoio::spawn(async move { keeper.upstreams.keep(&keeper.clock, keeper.timers.timer()).await });
+    monoio::spawn(async move { keeper.views.keep(&keeper.clock, keeper.timers.timer()).await });
     let flusher = Rc::clone(&worker);
     monoio::spawn(
         async move { flusher.journal.flush_each_turn(&flusher.clock, flusher.timers.timer()).await },
@@ -118,7 +118,7 @@ async fn obey(worker: &Worker, doorbell: OwnedFd) -> io::Result<()> {
         // An eventfd is read at whatever offset; a read error would only mean an extra look.
         let _ = doorbell.read_at(vec![0; 8], 0).await;
     }
-    worker.upstreams.close_idle();
+    worker.views.close_idle();
     worker.timers.wake_all();
     let mut rung = pin!(doorbell.read_at(vec![0; 8], 0));
     let mut ringing = true;

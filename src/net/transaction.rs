@@ -46,6 +46,8 @@ pub struct Transaction {
     pub keep_alive: Option<Duration>,
     /// The request is for the proxy itself.
     pub answers_itself: bool,
+    /// Its route, by its place in the configuration.
+    pub route: usize,
     /// For the log and the counters.
     pub facts: Facts,
     /// For the log, if there is one.
@@ -78,6 +80,7 @@ impl Transaction {
             outgoing: Outgoing::Same,
             keep_alive: None,
             answers_itself: false,
+            route: 0,
             facts,
             line: None,
         }
@@ -89,7 +92,7 @@ impl Transaction {
         self.to_origin.release(pool);
         self.from_origin.consume(usize::MAX, pool);
         pool.give(std::mem::take(&mut self.head));
-        self.facts.endpoint = None;
+        self.facts.place = None;
     }
 }
 

@@ -145,7 +145,7 @@ pub async fn run(
     to_origin: Outbox,
 ) -> Ended {
     let clear = client.transport.splices() && upstream.transport.splices();
-    let splices = clear && worker.shared.config.splice_min.is_some();
+    let splices = clear && client.view.config.splice_min.is_some();
     let mut up = Way::new(to_origin, splices);
     let mut down = Way::new(to_client, splices);
     // What the client sent behind its request is the tunnel's first bytes.
@@ -190,7 +190,7 @@ async fn wait(
     (up, down): (&mut Way, &mut Way),
     active: Timestamp,
 ) -> Result<(), Failure> {
-    let deadline = Deadline { at: active.after(worker.shared.config.timeouts.tunnel), phase: Phase::Tunnel };
+    let deadline = Deadline { at: active.after(client.timeouts().tunnel), phase: Phase::Tunnel };
     poll_fn(|cx| {
         let upward = up.poll(&mut client.transport, &mut upstream.transport, cx);
         let downward = down.poll(&mut upstream.transport, &mut client.transport, cx);

@@ -23,10 +23,9 @@ use super::clock::Clock;
 use super::journal::Journal;
 use super::log_sink::LogSink;
 use super::shared::{Lifecycle, Shared};
+use super::site::Views;
 use super::timer::Timers;
-use super::tls::OriginTls;
 use super::transaction::TransactionPool;
-use super::upstream::Upstreams;
 
 /// Everything a worker's tasks use.
 #[derive(Debug)]
@@ -45,10 +44,8 @@ pub struct Worker {
     pub scratch: RefCell<Box<[u8]>>,
     /// Field table of the head being parsed.
     pub fields: RefCell<Fields>,
-    /// Upstream connections.
-    pub upstreams: Upstreams,
-    /// How origins are spoken to with TLS, with the sessions that this worker may resume.
-    pub upstream_tls: OriginTls,
+    /// What is served, and connections to those who serve it.
+    pub views: Views,
     /// Counters.
     pub metrics: Arc<Shard>,
     /// Access log.
@@ -79,9 +76,8 @@ impl Worker {
             transactions: TransactionPool::default(),
             scratch: RefCell::new(vec![0; limits::SCRATCH_BYTES].into_boxed_slice()),
             fields: RefCell::new(Fields::new()),
-            upstreams: Upstreams::new(Arc::clone(&shared), index),
-            journal: Journal::new(log, &shared.config, Arc::clone(&metrics)),
-            upstream_tls: shared.upstream_tls.of_worker(),
+            views: Views::new(Arc::clone(&shared), index),
+            journal: Journal::new(log, &shared.site.load().config, Arc::clone(&metrics)),
             metrics,
             ids: RefCell::new(RequestIds::new(id_seed)),
             held: Cell::new(0),

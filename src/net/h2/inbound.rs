@@ -62,7 +62,7 @@ impl Inbound {
 
     /// Takes the heads that `bytes` begins with, up to and with the final one; how many bytes they are.
     fn take_heads(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        let limits = own_heads(&self.worker.shared.config.message);
+        let limits = own_heads(&self.worker.views.latest().config.message);
         let mut taken = 0;
         let mut fields = self.worker.fields.borrow_mut();
         while let Writing::Heads(respond) = &mut self.writing {

@@ -15,6 +15,7 @@ use bytes::Bytes;
 use h2::client::{Builder, Connection, SendRequest};
 use h2::{Ping, PingPong};
 
+use crate::config::Pool;
 use crate::limits;
 use crate::proxy::endpoint::Endpoint;
 use crate::proxy::error::Failure;
@@ -36,7 +37,7 @@ pub struct Greeted {
 }
 
 fn builder(worker: &Worker) -> Builder {
-    let head = u32::try_from(worker.shared.config.message.head_bytes_max).unwrap_or(u32::MAX);
+    let head = u32::try_from(worker.views.latest().config.message.head_bytes_max).unwrap_or(u32::MAX);
     let mut builder = Builder::new();
     builder
         .enable_push(false)
@@ -83,7 +84,7 @@ pub fn failure(error: &io::Error) -> Failure {
 }
 
 /// Drives the connection from here on, in a task of its own.
-pub fn start(worker: &Rc<Worker>, greeted: Greeted, endpoint: &Endpoint) -> Rc<Link> {
+pub fn start(worker: &Rc<Worker>, greeted: Greeted, endpoint: &Endpoint, pool: Pool) -> Rc<Link> {
     let Greeted { send, mut connection, tap } = greeted;
     tap.cork();
     let link = Link::new(send, endpoint);
@@ -94,7 +95,8 @@ pub fn start(worker: &Rc<Worker>, greeted: Greeted, endpoint: &Endpoint) -> Rc<L
         pinged: None,
         heard,
         tap,
-        age_until: now.after(Some(worker.shared.config.pool.age_max)),
+        age_until: now.after(Some(pool.age_max)),
+        pool,
         idle_since: Some(now),
         parting: None,
         timer: worker.timers.timer(),
@@ -125,6 +127,7 @@ struct Life {
     heard: (u64, Timestamp),
     tap: Tap,
     age_until: Timestamp,
+    pool: Pool,
     idle_since: Option<Timestamp>,
     /// When the last stream of a connection that takes no more had ended.
     parting: Option<Timestamp>,
@@ -154,7 +157,7 @@ impl Life {
             self.idle_since = if running { None } else { self.idle_since.or(Some(now)) };
             let draining = worker.shared.lifecycle() != Lifecycle::Running;
             let wake = if self.link.is_open() {
-                let idle = worker.shared.config.pool.idle_timeout;
+                let idle = self.pool.idle_timeout;
                 let idle_until = self.idle_since.map_or(Timestamp::NEVER, |since| since.after(Some(idle)));
                 let until = idle_until.min(self.age_until);
                 if now >= until || draining && !running {
@@ -172,7 +175,7 @@ impl Life {
                 }
                 until
             };
-            self.timer.arm(wake.min(self.next_ping(worker)), cx);
+            self.timer.arm(wake.min(self.next_ping()), cx);
             return Poll::Pending;
         }
     }
@@ -186,14 +189,14 @@ impl Life {
         let Some(pings) = &mut self.pings else { return false };
         match self.pinged {
             Some(_) if pings.poll_pong(cx).is_ready() => self.pinged = None,
-            Some(at) if now >= at.after(Some(patience(worker))) => {
+            Some(at) if now >= at.after(Some(patience(self.pool))) => {
                 worker.metrics.add(Counter::UpstreamPingTimeouts, 1);
                 tracing::warn!("an origin's HTTP/2 connection does not answer PING; closed");
                 return true;
             }
             Some(_) => {}
             None => {
-                let quiet = now >= self.heard.1.after(Some(worker.shared.config.pool.ping));
+                let quiet = now >= self.heard.1.after(Some(self.pool.ping));
                 if quiet && self.link.streams() > 0 && pings.send_ping(Ping::opaque()).is_ok() {
                     self.pinged = Some(now);
                     // Registers for the answer.
@@ -204,16 +207,16 @@ impl Life {
         false
     }
 
-    fn next_ping(&self, worker: &Worker) -> Timestamp {
+    fn next_ping(&self) -> Timestamp {
         match self.pinged {
-            Some(at) => at.after(Some(patience(worker))),
-            None if self.link.streams() > 0 => self.heard.1.after(Some(worker.shared.config.pool.ping)),
+            Some(at) => at.after(Some(patience(self.pool))),
+            None if self.link.streams() > 0 => self.heard.1.after(Some(self.pool.ping)),
             None => Timestamp::NEVER,
         }
     }
 }
 
 /// How long an answer to a PING is awaited.
-fn patience(worker: &Worker) -> Duration {
-    worker.shared.config.pool.ping.min(Duration::from_millis(limits::H2_PONG_MS))
+fn patience(pool: Pool) -> Duration {
+    pool.ping.min(Duration::from_millis(limits::H2_PONG_MS))
 }

@@ -83,7 +83,7 @@ impl Outbound {
             return self.ask(&named).map(|taken| taken - (named.len() - bytes.len()));
         }
         let mut fields = self.worker.fields.borrow_mut();
-        let limits = own_heads(&self.worker.shared.config.message);
+        let limits = own_heads(&self.worker.views.latest().config.message);
         let Ok(Parsed::Complete(head)) = parse_request(bytes, &limits, &mut fields) else {
             return Err(refused(Malformed::Head)); // the engine writes heads whole
         };

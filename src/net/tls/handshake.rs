@@ -83,7 +83,7 @@ pub async fn greet(
     let tls = worker.shared.tls.as_ref().ok_or(None)?.load_full();
     let left = Left::default();
     let mut handshake = accept(tls, transport, Rc::clone(&left));
-    let at = accepted.after(worker.shared.config.timeouts.handshake);
+    let at = accepted.after(worker.views.latest().config.timeouts.handshake);
     let greeted = worker.within(at, Phase::Handshake, handshake.as_mut()).await.ok_or(None)?;
     let counter = if greeted.is_ok() { Counter::TlsHandshakes } else { Counter::TlsHandshakeFailures };
     worker.metrics.add(counter, 1);

@@ -1,0 +1,249 @@
+//! A group of endpoints as one worker has it: its turns, and a pool for each endpoint, watched while idle. Connections in
+//! HTTP/2 are shared rather than pooled: [`super::h2::link`].
+//!
+//! An idle connection keeps its read poll in the ring. The poll's waker is the keeper's while the connection
+//! is in the pool, and the exchange's while it is out: the same poll that would notice the origin closing is
+//! the one that awaits its next response. An idle connection that becomes readable is closed: either the
+//! origin has left, or it speaks unasked, and neither may touch the next request.
+
+use std::cell::{Cell, RefCell};
+use std::collections::VecDeque;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::task::{Context, Waker};
+use std::time::Duration;
+
+use crate::config::Group as GroupConfig;
+use crate::proxy::balance::{RoundRobin, Tried};
+use crate::proxy::endpoint::{Endpoint, Endpoints};
+use crate::time::Timestamp;
+
+use super::h2::link::Links;
+use super::transport::Transport;
+use super::upstream::{Idle, Place, Upstream, idle_until};
+
+/// A group.
+#[derive(Debug)]
+pub struct Group {
+    /// Its settings.
+    pub config: GroupConfig,
+    /// The shared list that this one is a copy of.
+    source: Arc<Endpoints>,
+    /// This worker's copy: its count of users is no other worker's cache line.
+    pub endpoints: Rc<Endpoints>,
+    /// Another group has taken its place.
+    retired: Cell<bool>,
+    /// Idle connections of all groups of the worker.
+    idle_total: Rc<Cell<usize>>,
+    state: RefCell<State>,
+}
+
+#[derive(Debug)]
+struct State {
+    turns: RoundRobin,
+    idle: Vec<VecDeque<Idle>>,
+    links: Vec<Rc<Links>>,
+}
+
+impl Group {
+    /// A group without a connection. `worker` spreads the workers' first turns; `idle_total` counts the idle connections of
+    /// all groups.
+    #[must_use]
+    pub fn new(
+        config: &GroupConfig,
+        source: &Arc<Endpoints>,
+        worker: usize,
+        idle_total: &Rc<Cell<usize>>,
+    ) -> Group {
+        let n = source.0.len();
+        let state = State {
+            turns: RoundRobin::new(n, worker),
+            idle: (0..n).map(|_| VecDeque::new()).collect(),
+            links: (0..n).map(|_| Rc::default()).collect(),
+        };
+        Group {
+            config: config.clone(),
+            source: Arc::clone(source),
+            endpoints: Rc::new(Endpoints::clone(source)),
+            retired: Cell::new(false),
+            idle_total: Rc::clone(idle_total),
+            state: RefCell::new(state),
+        }
+    }
+
+    /// Nothing of it would be different.
+    #[must_use]
+    pub fn is_same(&self, config: &GroupConfig, source: &Arc<Endpoints>) -> bool {
+        Arc::ptr_eq(&self.source, source) && self.config == *config
+    }
+
+    /// The group with other settings or endpoints: connections to endpoints that stayed are taken over.
+    #[must_use]
+    pub fn next(&self, config: &GroupConfig, source: &Arc<Endpoints>, worker: usize) -> Group {
+        let next = Group::new(config, source, worker, &self.idle_total);
+        if self.config.send_proxy == config.send_proxy {
+            let mut from = self.state.borrow_mut();
+            let mut to = next.state.borrow_mut();
+            for (index, endpoint) in next.endpoints.0.iter().enumerate() {
+                let Some(old) = self.position(endpoint) else { continue };
+                if let (Some(from), Some(to)) = (from.links.get_mut(old), to.links.get_mut(index)) {
+                    *to = std::mem::take(from);
+                }
+                if let (Some(from), Some(to)) = (from.idle.get_mut(old), to.idle.get_mut(index)) {
+                    *to = std::mem::take(from);
+                }
+            }
+        }
+        next
+    }
+
+    /// Another group has taken its place, or none has: its connections go.
+    pub fn retire(&self) {
+        self.retired.set(true);
+        self.close_idle();
+    }
+
+    /// Another group has taken its place.
+    #[must_use]
+    pub fn is_retired(&self) -> bool {
+        self.retired.get()
+    }
+
+    /// The endpoint whose turn it is, among those not tried.
+    pub fn pick(&self, now: Timestamp, tried: Tried) -> Option<usize> {
+        self.state.borrow_mut().turns.pick(now, tried)
+    }
+
+    /// An idle connection to endpoint `index`, the one used last, if it still stands.
+    pub fn take(self: &Rc<Self>, index: usize, now: Timestamp, cx: &mut Context<'_>) -> Option<Upstream> {
+        let mut state = self.state.borrow_mut();
+        let idle = state.idle.get_mut(index)?;
+        while let Some(mut it) = idle.pop_back() {
+            self.count(-1);
+            if it.until > now && it.transport.poll_disturbed(cx).is_pending() {
+                let place = Place { group: Rc::clone(self), index };
+                return Some(Upstream { transport: it.transport, reused: true, place, born: it.born });
+            }
+        }
+        None
+    }
+
+    /// The HTTP/2 connections to endpoint `index`.
+    #[must_use]
+    pub fn links(&self, index: usize) -> Option<Rc<Links>> {
+        self.state.borrow().links.get(index).map(Rc::clone)
+    }
+
+    /// Keeps a connection to endpoint `index` whose last response is complete. `keep_alive` is what the origin promised.
+    pub fn give(
+        &self,
+        index: usize,
+        upstream: Upstream,
+        keep_alive: Option<Duration>,
+        now: Timestamp,
+        keeper: &Waker,
+    ) {
+        if self.config.send_proxy.is_some() {
+            return; // its PROXY header named one client, and the next request may be another's
+        }
+        let pool = self.config.pool;
+        let until = idle_until(pool, upstream.born, keep_alive, now);
+        let mut it = Idle { transport: upstream.transport, born: upstream.born, until };
+        let mut state = self.state.borrow_mut();
+        let Some(idle) = state.idle.get_mut(index) else { return };
+        let watched = it.transport.poll_disturbed(&mut Context::from_waker(keeper)).is_pending();
+        if watched && it.until > now && pool.idle_max > 0 {
+            if idle.len() >= pool.idle_max && idle.pop_front().is_some() {
+                self.count(-1);
+            }
+            idle.push_back(it);
+            self.count(1);
+        }
+    }
+
+    /// Endpoint `index` could not be connected to. The first failure after a success is logged.
+    pub fn failed(&self, index: usize, why: &dyn std::fmt::Display, now: Timestamp) {
+        if self.state.borrow_mut().turns.failed(index, now) {
+            tracing::warn!(endpoint = self.label(index), %why, "cannot connect to an upstream endpoint");
+        }
+    }
+
+    /// Endpoint `index` accepted a connection. The first success after a failure is logged.
+    pub fn connected(&self, index: usize) {
+        if self.state.borrow_mut().turns.connected(index) {
+            tracing::info!(endpoint = self.label(index), "an upstream endpoint is back");
+        }
+    }
+
+    /// Closes every idle connection; no other takes a stream.
+    pub fn close_idle(&self) {
+        let mut state = self.state.borrow_mut();
+        for idle in &mut state.idle {
+            self.count(-idle.len().cast_signed());
+            idle.clear();
+        }
+        state.links.iter().for_each(|links| links.close());
+    }
+
+    /// Closes idle connections whose origin has left, and those that are too old.
+    pub fn sweep(&self, now: Timestamp, cx: &mut Context<'_>) {
+        for idle in &mut self.state.borrow_mut().idle {
+            let before = idle.len();
+            idle.retain_mut(|it| it.until > now && it.transport.poll_disturbed(cx).is_pending());
+            self.count(idle.len().cast_signed() - before.cast_signed());
+        }
+    }
+
+    /// Closes the connection that has been idle longest at the best supplied endpoint.
+    pub fn evict_one(&self) {
+        let mut state = self.state.borrow_mut();
+        if let Some(idle) = state.idle.iter_mut().max_by_key(|idle| idle.len())
+            && idle.pop_front().is_some()
+        {
+            self.count(-1);
+        }
+    }
+
+    /// Idle connections.
+    #[must_use]
+    pub fn idle_count(&self) -> usize {
+        self.state.borrow().idle.iter().map(VecDeque::len).sum()
+    }
+
+    fn count(&self, change: isize) {
+        self.idle_total.set(self.idle_total.get().saturating_add_signed(change));
+    }
+
+    fn label(&self, index: usize) -> &str {
+        self.endpoints.0.get(index).map_or("", |endpoint| &endpoint.label)
+    }
+
+    /// Where `wanted` is in this group.
+    #[must_use]
+    pub fn position(&self, wanted: &Endpoint) -> Option<usize> {
+        self.endpoints.0.iter().position(|endpoint| endpoint == wanted)
+    }
+}
+
+/// Keeps a connection whose last response is complete, in the group that is there for its endpoint now.
+pub fn give_back(
+    views: &super::site::Views,
+    mut upstream: Upstream,
+    keep_alive: Option<Duration>,
+    now: Timestamp,
+) {
+    upstream.transport = match upstream.transport {
+        Transport::Stream(stream) => return stream.part(), // its connection was never taken
+        socket => socket,
+    };
+    let Some(keeper) = views.keeper() else { return };
+    let place = upstream.place.clone();
+    if !place.group.is_retired() {
+        place.group.give(place.index, upstream, keep_alive, now, &keeper);
+    } else if let Some(group) = views.successor(&place.group)
+        && let Some(index) = place.endpoint().and_then(|endpoint| group.position(endpoint))
+    {
+        group.give(index, upstream, keep_alive, now, &keeper);
+    }
+    views.keep_within_budget();
+}
