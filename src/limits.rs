@@ -136,6 +136,10 @@ pub const LINGER_BYTES_MAX: usize = 64 * 1024 * 1024;
 /// Idle upstream connections kept per endpoint and worker, default of `--upstream-idle-max`; the descriptor budget
 /// bounds them too. 512 clients over 128 of them paid 3 to 4 µs a request for connecting anew (docs/floor.md).
 pub const UPSTREAM_IDLE_MAX: usize = 1024;
+/// Orders to load the configuration again that may wait.
+pub const RELOADS_WAITING_MAX: usize = 8;
+/// Seconds that an admin call waits for a reload: names have to be resolved.
+pub const RELOAD_S: u64 = 30;
 /// Requests that may wait for one endpoint, unless the configuration says otherwise.
 pub const QUEUE_MAX: u32 = 128;
 /// Bytes of a request body that are kept so that the request can be sent again, unless the configuration says otherwise.

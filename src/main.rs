@@ -2,6 +2,8 @@
 
 use std::process::ExitCode;
 
+use ringress::config::Config;
+use ringress::control::reload::Sources;
 use ringress::control::server;
 use ringress::flags::{self, Command};
 use ringress::net::memory;
@@ -15,18 +17,29 @@ fn main() -> ExitCode {
     match flags::parse(std::env::args_os()) {
         Ok(Command::Print(text)) => print(&text),
         Ok(Command::Check(config)) => print(&flags::effective(&config)),
-        Ok(Command::Serve(config)) => match server::run(*config) {
-            Ok(()) => ExitCode::SUCCESS,
-            Err(error) => {
-                eprintln!("ringress: {error}");
-                ExitCode::from(1)
+        Ok(Command::Serve(config)) => {
+            match server::run(*config, Sources { read: Box::new(read_again), file: None }) {
+                Ok(()) => ExitCode::SUCCESS,
+                Err(error) => {
+                    eprintln!("ringress: {error}");
+                    ExitCode::from(1)
+                }
             }
-        },
+        }
         Err(exit) if exit.stdout => print(&exit.message),
         Err(exit) => {
             eprint!("{}", exit.message);
             ExitCode::from(exit.code)
         }
+    }
+}
+
+/// The configuration, read again from where it came from.
+fn read_again() -> Result<Config, String> {
+    match flags::parse(std::env::args_os()) {
+        Ok(Command::Serve(config)) => Ok(*config),
+        Ok(Command::Print(_) | Command::Check(_)) => Err("the command line has changed".into()),
+        Err(exit) => Err(exit.message),
     }
 }
 

@@ -33,8 +33,9 @@ use crate::telemetry::metrics::{self, Counter, Shard};
 use super::admin::{self, Admin, Subject};
 use super::dns::{Refresher, Resolver};
 use super::log_writer::LogWriter;
+use super::reload::{Loading, Orders, Reloader, Sources};
 use super::start_error::StartError;
-use super::tls::{self, Loader, Watcher};
+use super::tls::{self, Loader};
 
 /// What the main thread waits for.
 enum Event {
@@ -60,14 +61,16 @@ struct Handle {
 ///
 /// # Errors
 /// It could not start, or a worker died.
-pub fn run(mut config: Config) -> Result<(), StartError> {
+pub fn run(mut config: Config, sources: Sources) -> Result<(), StartError> {
     let _log = log_to_stderr(&config.log_level);
     log_panics();
     let workers = cores(&config);
     let budget = descriptors(&config, workers.len())?;
     drop(thread::runtime().map_err(|error| StartError::Ring { error })?);
+    let mut demo = None;
     if config.demo {
         let origin = crate::demo::start().map_err(StartError::Demo)?;
+        demo = Some(Upstream::from(origin));
         config.groups.iter_mut().for_each(|group| group.members = vec![Upstream::from(origin).into()]);
     }
     let mut resolver = Resolver::default();
@@ -82,17 +85,20 @@ pub fn run(mut config: Config) -> Result<(), StartError> {
     let (loader, server_tls) = server_tls.unzip();
     shared.tls = server_tls.map(ArcSwap::from_pointee);
     let shared = Arc::new(shared);
-    let watcher = loader.map(|loader| Watcher::start(loader, Arc::clone(&shared))).transpose();
-    let watcher = watcher.map_err(|error| StartError::System { what: "the certificate thread", error })?;
-    let refresher = Refresher::start(Arc::new(Mutex::new(resolver)), Arc::clone(&shared))
+    let publisher = Arc::new(Mutex::new(resolver));
+    let loading =
+        Loading { sources, demo, loader, publisher: Arc::clone(&publisher), shared: Arc::clone(&shared) };
+    let reloader =
+        Reloader::start(loading).map_err(|error| StartError::System { what: "the reload thread", error })?;
+    let refresher = Refresher::start(publisher, Arc::clone(&shared))
         .map_err(|error| StartError::System { what: "the resolver thread", error })?;
     let (events_tx, events) = channel();
     watch_signals(events_tx.clone())?;
     let handles = start_workers(workers, listeners, sinks, &shared, &events_tx)?;
     announce(&shared.site.load().config, &addresses);
     let admin = start_admin(admin, &shared, &handles)?;
-    let ended = supervise(&shared, &handles, &events, &log, watcher.as_ref());
-    drop((refresher, watcher, admin));
+    let ended = supervise(&shared, &handles, &events, &log, &reloader.orders());
+    drop((refresher, reloader, admin));
     farewell(&handles, &log);
     match ended? {
         Ended::Drained => log.finish(),
@@ -350,7 +356,7 @@ fn supervise(
     handles: &[Handle],
     events: &Receiver<Event>,
     log: &LogWriter,
-    watcher: Option<&Watcher>,
+    reloads: &Orders,
 ) -> Result<Ended, StartError> {
     let mut running = handles.len();
     let mut cut_at: Option<Instant> = None;
@@ -360,12 +366,10 @@ fn supervise(
             cut_at.map_or(REPORT_PAUSE, |at| at.saturating_duration_since(Instant::now()).min(REPORT_PAUSE));
         match events.recv_timeout(wait) {
             Ok(Event::Signal(SIGUSR1)) => log.reopen(),
-            Ok(Event::Signal(signal @ (SIGHUP | SIGUSR2))) => match watcher {
-                Some(watcher) if signal == SIGHUP => watcher.reload(),
-                Some(_) | None => tracing::warn!(
-                    "nothing to do: SIGHUP loads certificates again (with --tls-listen), SIGUSR1 reopens the access log"
-                ),
-            },
+            Ok(Event::Signal(SIGHUP)) => reloads.reload(),
+            Ok(Event::Signal(SIGUSR2)) => tracing::warn!(
+                "nothing to do: SIGHUP loads certificates again (with --tls-listen), SIGUSR1 reopens the access log"
+            ),
             Ok(Event::Signal(_)) if shared.lifecycle() == Lifecycle::Cutting => return Ok(Ended::Abandoned),
             Ok(Event::Signal(_)) if shared.lifecycle() == Lifecycle::Draining => {
                 tracing::warn!(connections = shared.connections(), "second signal: cutting what still runs");

@@ -1,5 +1,4 @@
-//! TLS as the configuration wants it: made before the first worker starts, and listeners' certificates made again
-//! when their files change or SIGHUP asks for it.
+//! TLS as the configuration wants it: made before the first worker starts, and again by [`super::reload`].
 //!
 //! A new configuration is swapped in whole. Running connections keep theirs; a file that is of no use is reported,
 //! and what was in use stays in use. Tickets are sealed with keys of their own, shared by all workers and rotated by
@@ -7,21 +6,14 @@
 
 use std::collections::HashSet;
 use std::fs;
-use std::io;
-use std::os::unix::fs::MetadataExt as _;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::Arc;
-use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, sync_channel};
-use std::thread::JoinHandle;
-use std::time::Duration;
 
 use rustls::crypto::{CryptoProvider, aws_lc_rs};
 use rustls::server::{NoServerSessionStorage, ProducesTickets, WebPkiClientVerifier};
 use rustls::{ClientConfig, RootCertStore, ServerConfig};
 
 use crate::config::{ClientAuth, Config, Scheme, Security, Service, Tls, UpstreamTls};
-use crate::limits;
-use crate::net::shared::Shared;
 use crate::net::tls::{Certificates, OriginTls, ServerTls, alpn, alpn_of_origin};
 
 use super::certificates::{self, CertificateError};
@@ -64,6 +56,28 @@ impl Loader {
         Ok(Some((loader, loaded)))
     }
 
+    /// Loads again, as `config` has it now: what to go on with, and what to speak. Sessions last, unless who may have them
+    /// has changed.
+    ///
+    /// # Errors
+    /// What is wrong with which file; nothing has changed then.
+    pub fn again(&self, config: &Config) -> Result<(Loader, ServerTls), CertificateError> {
+        let mut next = Loader {
+            tls: config.tls.clone(),
+            http2: config.http2,
+            tickets: Arc::clone(&self.tickets),
+            client_ca: self.client_ca.clone(),
+        };
+        let loaded = next.make()?;
+        Ok((next, loaded))
+    }
+
+    /// How many certificates it has.
+    #[must_use]
+    pub fn certificates(&self) -> usize {
+        self.tls.pairs.len()
+    }
+
     fn make(&mut self) -> Result<ServerTls, CertificateError> {
         let provider = provider();
         let pairs: Result<Vec<_>, _> =
@@ -102,80 +116,10 @@ impl Loader {
         Ok(())
     }
 
-    fn files(&self) -> impl Iterator<Item = &PathBuf> {
+    /// Files of certificates, keys and authorities.
+    pub fn files(&self) -> impl Iterator<Item = &PathBuf> {
         let pairs = self.tls.pairs.iter().flat_map(|pair| [&pair.cert, &pair.key]);
         pairs.chain(self.tls.client_auth.ca())
-    }
-
-    fn stamps(&self) -> Vec<Option<Stamp>> {
-        self.files().map(|file| stamp(file)).collect()
-    }
-}
-
-/// What tells one content of a file from the next.
-type Stamp = (u64, u64, u64, i64, i64);
-
-fn stamp(file: &Path) -> Option<Stamp> {
-    let data = fs::metadata(file).ok()?;
-    Some((data.dev(), data.ino(), data.len(), data.mtime(), data.mtime_nsec()))
-}
-
-/// The thread that loads certificates again; told to stop when dropped.
-#[derive(Debug)]
-pub struct Watcher {
-    ask: SyncSender<()>,
-    _thread: JoinHandle<()>,
-}
-
-impl Watcher {
-    /// Starts the thread.
-    ///
-    /// # Errors
-    /// The thread cannot be started.
-    pub fn start(loader: Loader, shared: Arc<Shared>) -> io::Result<Watcher> {
-        let (ask, asked) = sync_channel(1);
-        let thread = std::thread::Builder::new()
-            .name("certificates".into())
-            .spawn(move || watch(loader, &shared, &asked))?;
-        Ok(Watcher { ask, _thread: thread })
-    }
-
-    /// Loads now (SIGHUP).
-    pub fn reload(&self) {
-        let _ = self.ask.try_send(()); // full: it is about to
-    }
-}
-
-fn watch(mut loader: Loader, shared: &Shared, asked: &Receiver<()>) {
-    let mut loaded = loader.stamps();
-    let mut seen = loaded.clone();
-    loop {
-        let asked = match asked.recv_timeout(Duration::from_secs(limits::CERTIFICATE_LOOK_S)) {
-            Ok(()) => true,
-            Err(RecvTimeoutError::Timeout) => false,
-            Err(RecvTimeoutError::Disconnected) => return,
-        };
-        let now = loader.stamps();
-        // Changed, and at rest since the last look: a certificate and its key are not replaced at one stroke.
-        let changed = now != loaded && now == seen;
-        seen.clone_from(&now);
-        if asked || changed {
-            loaded = now;
-            reload(&mut loader, shared);
-        }
-    }
-}
-
-fn reload(loader: &mut Loader, shared: &Shared) {
-    match (loader.make(), &shared.tls) {
-        (Ok(latest), Some(current)) => {
-            current.store(Arc::new(latest));
-            tracing::info!(certificates = loader.tls.pairs.len(), "certificates loaded again");
-        }
-        (Ok(_), None) => {}
-        (Err(error), _) => {
-            tracing::error!(%error, "cannot load the certificates again; those in use stay in use");
-        }
     }
 }
 
@@ -188,6 +132,14 @@ pub fn upstream(config: &Config) -> Result<OriginTls, CertificateError> {
     let secure: HashSet<Scheme> = schemes.filter(|scheme| scheme.security != Security::Clear).collect();
     let made = secure.into_iter().map(|scheme| Ok((scheme, Arc::new(client(&config.upstream_tls, scheme)?))));
     made.collect::<Result<_, CertificateError>>().map(OriginTls)
+}
+
+/// Whether origins are spoken to in the same way.
+#[must_use]
+pub fn is_same_upstream(old: &Config, new: &Config) -> bool {
+    let schemes =
+        |config: &Config| config.upstreams().map(|upstream| upstream.scheme).collect::<HashSet<_>>();
+    old.upstream_tls == new.upstream_tls && schemes(old) == schemes(new)
 }
 
 fn client(tls: &UpstreamTls, scheme: Scheme) -> Result<ClientConfig, CertificateError> {

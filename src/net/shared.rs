@@ -1,6 +1,6 @@
 //! What workers and control share: one immutable site, a few relaxed counters.
 
-use std::sync::atomic::{AtomicU8, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicU8, AtomicU64, AtomicUsize, Ordering};
 use std::time::Instant;
 
 use arc_swap::ArcSwap;
@@ -60,6 +60,8 @@ pub struct Shared {
     /// The start of every worker's clock.
     pub epoch: Instant,
     connections: AtomicUsize,
+    /// How often the configuration was loaded again.
+    pub reloads: Reloads,
     /// What the descriptor limit allows.
     pub budget: Budget,
     lifecycle: AtomicU8,
@@ -75,6 +77,7 @@ impl Shared {
             https_port: 443,
             epoch,
             connections: AtomicUsize::new(0),
+            reloads: Reloads::default(),
             budget,
             lifecycle: AtomicU8::new(0),
         }
@@ -118,6 +121,31 @@ impl Shared {
     #[must_use]
     pub fn connections(&self) -> usize {
         self.connections.load(Ordering::Relaxed)
+    }
+}
+
+/// How often the configuration was loaded again.
+#[derive(Debug, Default)]
+pub struct Reloads {
+    succeeded: AtomicU64,
+    failed: AtomicU64,
+}
+
+impl Reloads {
+    /// Once more.
+    pub fn succeeded(&self) {
+        self.succeeded.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// It was tried once more, and refused.
+    pub fn failed(&self) {
+        self.failed.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// Successes and failures.
+    #[must_use]
+    pub fn counts(&self) -> (u64, u64) {
+        (self.succeeded.load(Ordering::Relaxed), self.failed.load(Ordering::Relaxed))
     }
 }
 

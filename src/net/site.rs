@@ -51,6 +51,27 @@ impl Site {
         }
     }
 
+    /// The site that follows with another configuration.
+    #[must_use]
+    pub fn next(&self, config: Config, endpoints: Vec<Endpoints>, upstream_tls: Arc<OriginTls>) -> Site {
+        let known = |name: &str| {
+            let pair = self.config.groups.iter().zip(&self.endpoints).find(|(group, _)| &*group.name == name);
+            pair.map(|(_, endpoints)| endpoints)
+        };
+        let named = config.groups.iter().zip(endpoints);
+        let endpoints = named.map(|(group, latest)| match known(&group.name) {
+            Some(same) if **same == latest => Arc::clone(same),
+            Some(_) | None => Arc::new(latest),
+        });
+        Site {
+            version: self.version + 1,
+            endpoints: endpoints.collect(),
+            passes_callers_on: config.groups.iter().any(|group| group.send_proxy.is_some()),
+            config: Arc::new(config),
+            upstream_tls,
+        }
+    }
+
     /// The same configuration with other addresses.
     #[must_use]
     pub fn with_endpoints(&self, endpoints: Vec<Arc<Endpoints>>) -> Site {
