@@ -21,6 +21,7 @@ pub mod ids;
 pub mod proxy_protocol;
 pub mod repeat;
 pub mod respond;
+pub mod rewrite;
 pub mod routing;
 
 #[cfg(test)]
