@@ -16,6 +16,7 @@ use crate::config::Config;
 use crate::h1::head::{Parsed, parse_request};
 use crate::h1::{HeadError, HeadScan, Method, RequestHead, Version};
 use crate::limits;
+use crate::proxy::edits;
 use crate::proxy::error::Failure;
 use crate::proxy::exchange::{Deadline, Exchange, Request};
 use crate::proxy::forward::{self, Source};
@@ -251,7 +252,7 @@ impl Client {
             let port = worker.shared.tls_port_of(authority).ok_or(Failure::Misdirected)?;
             forward::location(&head, bytes, port, &mut forwarded);
         } else {
-            forward::request(&head, source, hop, &mut forwarded);
+            forward::request(&head, source, hop, forward::Route::PLAIN, &mut forwarded);
         }
         let now = worker.clock.now();
         let started = arrival.started.unwrap_or(now);
@@ -296,7 +297,7 @@ impl Client {
         let keep_alive = txn.exchange.may_keep_alive();
         worker.clock.with_http_date(|date| {
             let at = Circumstances { keep_alive, ..circumstances(worker, txn.version, date) };
-            respond::redirect(&txn.head, at, txn.to_client.stage(&worker.pool));
+            respond::redirect(308, &txn.head, at, txn.to_client.stage(&worker.pool));
         });
         self.answer(worker, txn, 308).await
     }
@@ -371,6 +372,7 @@ fn circumstances<'a>(worker: &Worker, version: Version, date: &'a [u8]) -> Circu
         grpc: false,
         keep_alive: false,
         timeout_status: worker.views.latest().config.timeout_status,
+        edits: &edits::NONE,
         date,
     }
 }

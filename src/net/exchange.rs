@@ -12,6 +12,7 @@ use h2::Reason;
 
 use crate::h1::Method;
 use crate::limits;
+use crate::proxy::edits;
 use crate::proxy::error::{Failure, Side};
 use crate::proxy::flow::Outgoing;
 use crate::proxy::grpc;
@@ -289,6 +290,7 @@ impl Driver<'_> {
                 grpc: self.txn.grpc,
                 keep_alive,
                 timeout_status: config.timeout_status,
+                edits: &edits::NONE,
                 date,
             };
             respond::failure(failure, at, out);

@@ -14,6 +14,7 @@ use std::time::Duration;
 use crate::h1::ResponseHead;
 use crate::h1::head::{Parsed, parse_response};
 use crate::limits;
+use crate::proxy::edits;
 use crate::proxy::error::Failure;
 use crate::proxy::exchange::{Response, Verdict};
 use crate::proxy::flow::{Flow, Piece};
@@ -323,11 +324,15 @@ impl Driver<'_> {
         let source = Source { bytes, fields: &fields };
         match verdict {
             Verdict::DropInterim => {}
-            Verdict::Interim => forward::interim(&head, source, self.txn.to_client.stage(&self.worker.pool)),
+            Verdict::Interim => {
+                let out = self.txn.to_client.stage(&self.worker.pool);
+                forward::interim(&head, source, &edits::NONE, out);
+            }
             Verdict::Tunnel => {
                 self.txn.facts.status = head.status;
                 self.txn.facts.responded = Some(self.worker.clock.now());
-                forward::interim(&head, source, self.txn.to_client.stage(&self.worker.pool));
+                let out = self.txn.to_client.stage(&self.worker.pool);
+                forward::interim(&head, source, &edits::NONE, out);
             }
             Verdict::Relay { outgoing, keep_alive } => {
                 self.txn.outgoing = outgoing;
@@ -336,6 +341,7 @@ impl Driver<'_> {
                     method: self.txn.method,
                     outgoing,
                     keep_alive,
+                    edits: &edits::NONE,
                     date: &[],
                 };
                 self.stage_response(&head, source, reply);

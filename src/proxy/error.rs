@@ -12,6 +12,10 @@ use crate::time::Phase;
 pub enum Failure {
     /// The request head was refused.
     BadRequest(HeadError),
+    /// The path of the request has no normal form ([`super::routing::path`]).
+    BadPath,
+    /// No route has the request.
+    NoRoute,
     /// The framing of the request body was broken.
     BadRequestBody(BodyError),
     /// The request body is larger than `--max-body-bytes`.
@@ -75,6 +79,8 @@ impl Failure {
     pub const fn side(self) -> Side {
         match self {
             Failure::BadRequest(_)
+            | Failure::BadPath
+            | Failure::NoRoute
             | Failure::BadRequestBody(_)
             | Failure::BodyTooLarge
             | Failure::Misdirected
@@ -111,7 +117,8 @@ impl Failure {
     pub const fn status(self, timeout_status: u16) -> u16 {
         match self {
             Failure::BadRequest(error) => error.status(),
-            Failure::BadRequestBody(_) => 400,
+            Failure::BadPath | Failure::BadRequestBody(_) => 400,
+            Failure::NoRoute => 404,
             Failure::BodyTooLarge => 413,
             Failure::Misdirected => 421,
             // Nobody reads it; the log borrows the number that nginx made customary.
@@ -150,10 +157,12 @@ impl Failure {
     pub const fn error_type(self) -> &'static str {
         match self {
             Failure::BadRequest(_)
+            | Failure::BadPath
             | Failure::BadRequestBody(_)
             | Failure::BodyTooLarge
             | Failure::Misdirected
             | Failure::ClientGone => "http_request_error",
+            Failure::NoRoute => "destination_not_found",
             Failure::Timeout(phase) => match phase {
                 Phase::Handshake | Phase::Header | Phase::Body | Phase::KeepAlive => "http_request_error",
                 Phase::Connect => "connection_timeout",
@@ -192,6 +201,8 @@ impl Failure {
         match self {
             Failure::BadRequest(error) | Failure::BadResponse(error) => error.name(),
             Failure::BadRequestBody(error) | Failure::BadResponseBody(error) => error.name(),
+            Failure::BadPath => "bad-path",
+            Failure::NoRoute => "no-route",
             Failure::BodyTooLarge => "body-too-large",
             Failure::ClientGone => "client-gone",
             Failure::Timeout(phase) => phase.name(),
@@ -243,6 +254,8 @@ impl Failure {
                 505 => "the protocol version is not supported",
                 _ => "the request is malformed",
             },
+            Failure::BadPath => "the path of the request is malformed",
+            Failure::NoRoute => "nothing is served here",
             Failure::BadRequestBody(_) => "the request body is malformed",
             Failure::BodyTooLarge => "the request body is too large",
             Failure::ClientGone => "the client went away",

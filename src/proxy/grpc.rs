@@ -63,12 +63,15 @@ fn status(failure: Failure) -> u8 {
     const DEADLINE_EXCEEDED: u8 = 4;
     const PERMISSION_DENIED: u8 = 7;
     const RESOURCE_EXHAUSTED: u8 = 8;
+    const UNIMPLEMENTED: u8 = 12;
     const INTERNAL: u8 = 13;
     const UNAVAILABLE: u8 = 14;
     match failure {
         Failure::Timeout(Phase::Drain) => UNAVAILABLE,
         Failure::Timeout(_) => DEADLINE_EXCEEDED,
         Failure::BodyTooLarge => RESOURCE_EXHAUSTED,
+        // What a client makes of a 404 itself (http-grpc-status-mapping.md).
+        Failure::NoRoute => UNIMPLEMENTED,
         // The table "Errors" of PROTOCOL-HTTP2.md.
         Failure::StreamReset(8) => CANCELLED,
         Failure::StreamReset(11) => RESOURCE_EXHAUSTED,

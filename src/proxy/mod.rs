@@ -4,12 +4,13 @@
 //!                    exchange::Exchange  (phases, deadlines, who may be read, how it ends)
 //!                    /        |        \
 //!  forward (heads rewritten)  flow (one body's direction)  error -> respond (the only statuses we make)
-//!  routing (which route)      balance, endpoint, repeat (where a request goes, and whether twice)
+//!  routing, rewrite, edits     balance, endpoint, repeat (where a request goes, and whether twice)
 //! ```
 //! [`proxy_protocol`] stands by itself: who a connection that was passed on is from.
 //! [`crate::net`] asks these rooms what to do and performs it.
 
 pub mod balance;
+pub mod edits;
 pub mod endpoint;
 pub mod error;
 pub mod exchange;
@@ -20,6 +21,7 @@ pub mod ids;
 pub mod proxy_protocol;
 pub mod repeat;
 pub mod respond;
+pub mod rewrite;
 pub mod routing;
 
 #[cfg(test)]

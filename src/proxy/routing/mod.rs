@@ -27,6 +27,7 @@ use crate::config::Route;
 use crate::config::route::{FieldMatch, Host, Matches, PathMatch};
 
 use super::forward::Source;
+pub(super) use host::without_port;
 use table::{Draft, Table};
 
 /// What a route is chosen by.
