@@ -373,6 +373,7 @@ fn circumstances<'a>(worker: &Worker, version: Version, date: &'a [u8]) -> Circu
         keep_alive: false,
         timeout_status: worker.views.latest().config.timeout_status,
         edits: &edits::NONE,
+        retry_after: None,
         date,
     }
 }

@@ -274,7 +274,7 @@ impl Driver<'_> {
     fn respond(&mut self, failure: Failure) -> bool {
         let config = Arc::clone(&self.client.view.config);
         let keep_alive = self.txn.exchange.may_keep_alive()
-            && failure.side() == Side::Upstream
+            && failure.spares_client()
             && self.worker.shared.lifecycle() == Lifecycle::Running;
         self.txn.facts.status = failure.status(config.timeout_status);
         let json = respond::head_accepts_json(&self.txn.head);
@@ -291,6 +291,7 @@ impl Driver<'_> {
                 keep_alive,
                 timeout_status: config.timeout_status,
                 edits: &edits::NONE,
+                retry_after: None,
                 date,
             };
             respond::failure(failure, at, out);

@@ -6,6 +6,7 @@
 //!  forward (heads rewritten)  flow (one body's direction)  error -> respond (the only statuses we make)
 //!  routing, rewrite, edits     balance, endpoint, repeat (where a request goes, and whether twice)
 //! ```
+//! [`limit`] is who may ask how often, before any of this.
 //! [`proxy_protocol`] stands by itself: who a connection that was passed on is from.
 //! [`crate::net`] asks these rooms what to do and performs it.
 
@@ -18,6 +19,7 @@ pub mod flow;
 pub mod forward;
 pub mod grpc;
 pub mod ids;
+pub mod limit;
 pub mod proxy_protocol;
 pub mod repeat;
 pub mod respond;

@@ -36,6 +36,8 @@ pub struct Circumstances<'a> {
     pub timeout_status: u16,
     /// What the route changes; [`edits::NONE`] before there is one.
     pub edits: &'a FieldEdits,
+    /// Seconds after which it is worth trying again.
+    pub retry_after: Option<u32>,
     /// IMF-fixdate of now.
     pub date: &'a [u8],
 }
@@ -89,6 +91,7 @@ pub fn failure(failure: Failure, at: Circumstances<'_>, out: &mut Vec<u8>) {
     let kind = if at.json { "application/json" } else { "text/plain; charset=utf-8" };
     let _ = write!(out, "Content-Type: {kind}\r\nContent-Length: {}\r\n", body.len());
     proxy_status(failure, out);
+    retry_after(at, out);
     if status == 405 {
         // RFC 9110 §15.5.6: Allow is required.
         allow(out);
@@ -141,6 +144,7 @@ fn failed_call(failure: Failure, at: Circumstances<'_>, out: &mut Vec<u8>) {
     grpc::write_status(failure, out);
     proxy_status(failure, out);
     edits::write(at.edits, FAILURE_FIELDS, out);
+    retry_after(at, out);
     finish_head(at, out);
 }
 
@@ -155,6 +159,13 @@ fn proxy_status(failure: Failure, out: &mut Vec<u8>) {
         failure.error_type(),
         failure.detail()
     );
+}
+
+/// RFC 9110 §10.2.3.
+fn retry_after(at: Circumstances<'_>, out: &mut Vec<u8>) {
+    if let Some(seconds) = at.retry_after {
+        let _ = write!(out, "Retry-After: {seconds}\r\n");
+    }
 }
 
 /// Appends the answer to `OPTIONS` with `Max-Forwards: 0` (RFC 9110 §7.6.2).
@@ -263,6 +274,7 @@ mod tests {
         keep_alive: false,
         timeout_status: 504,
         edits: &edits::NONE,
+        retry_after: None,
         date: b"Sun, 06 Nov 1994 08:49:37 GMT",
     };
 
@@ -288,6 +300,20 @@ mod tests {
     fn a_response_to_head_has_the_length_but_not_the_body() {
         let text = render(Circumstances { head_only: true, ..AT });
         assert!(text.ends_with("\r\n\r\n") && !text.contains("Content-Length: 0"), "{text}");
+    }
+
+    #[test]
+    fn who_has_to_wait_is_told_how_long() {
+        for grpc in [false, true] {
+            let at = Circumstances { retry_after: Some(17), grpc, ..AT };
+            let mut out = Vec::new();
+            failure(Failure::RateLimited, at, &mut out);
+            let text = String::from_utf8(out).unwrap();
+            assert!(text.starts_with("HTTP/1.1 429 Too Many Requests\r\n") != grpc, "{text}");
+            assert!(text.contains("\r\nRetry-After: 17\r\n"), "{text}");
+            assert!(text.contains("error=http_request_denied; details=\"rate-limited\""), "{text}");
+        }
+        assert!(!render(AT).contains("Retry-After"));
     }
 
     #[test]
