@@ -158,7 +158,7 @@ fn start_worker(log: &str) -> SocketAddr {
         listeners: sockets.into_iter().map(|socket| (Arc::clone(&options), socket)).collect(),
         doorbell: rustix::event::eventfd(0, rustix::event::EventfdFlags::CLOEXEC).unwrap(),
         shared: Arc::new(Shared::new(
-            Site::new(config, endpoints, OriginTls::default()),
+            Site::new(config, endpoints, OriginTls::default(), [1, 2]),
             Budget::within(1000, 1),
             Instant::now(),
         )),

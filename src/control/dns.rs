@@ -199,7 +199,7 @@ mod tests {
         let mut resolver = Resolver::new(lookup);
         let first = resolver.resolve(&config);
         let budget = Budget { connections: 1, idle_upstreams: 1, pipes: 1 };
-        let site = Site::new(config, first, OriginTls::default());
+        let site = Site::new(config, first, OriginTls::default(), [1, 2]);
         let shared = Arc::new(Shared::new(site, budget, Instant::now()));
         let views = Views::new(Arc::clone(&shared), 0);
         let seen = || {

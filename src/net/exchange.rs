@@ -5,7 +5,6 @@
 
 use std::future::poll_fn;
 use std::rc::Rc;
-use std::sync::Arc;
 use std::task::{Context, Poll};
 
 use h2::Reason;
@@ -75,6 +74,9 @@ impl Driver<'_> {
     }
 
     async fn converse(&mut self) -> Result<ClientFate, Failure> {
+        if let Some(refusal) = self.txn.refusal {
+            return Err(refusal.failure);
+        }
         self.txn.exchange.check_declared_length()?;
         let mut upstream = self.acquire(true).await?;
         loop {
@@ -272,7 +274,9 @@ impl Driver<'_> {
 
     /// Stages the response to a failure; true when the connection may carry on behind it.
     fn respond(&mut self, failure: Failure) -> bool {
-        let config = Arc::clone(&self.client.view.config);
+        let view = Rc::clone(&self.client.view);
+        let config = &view.config;
+        let route = self.client.route.and_then(|route| view.route(route));
         let keep_alive = self.txn.exchange.may_keep_alive()
             && failure.spares_client()
             && self.worker.shared.lifecycle() == Lifecycle::Running;
@@ -290,8 +294,8 @@ impl Driver<'_> {
                 grpc: self.txn.grpc,
                 keep_alive,
                 timeout_status: config.timeout_status,
-                edits: &edits::NONE,
-                retry_after: None,
+                edits: route.map_or(&edits::NONE, |route| &route.response_fields),
+                retry_after: self.txn.refusal.and_then(|refusal| refusal.retry_after),
                 date,
             };
             respond::failure(failure, at, out);

@@ -13,6 +13,7 @@ pub mod accepted;
 pub mod acquire;
 pub mod buffers;
 pub mod caller;
+pub mod choose;
 pub mod client;
 pub mod client_h1;
 pub mod client_h2;

@@ -9,6 +9,7 @@
 //! [`limits::TURN_BYTES_MAX`] bytes before its neighbours run.
 
 use std::io::ErrorKind;
+use std::rc::Rc;
 use std::time::Duration;
 
 use crate::h1::ResponseHead;
@@ -305,7 +306,10 @@ impl Driver<'_> {
         if !self.txn.scan.grew(bytes) {
             return Ok(None);
         }
-        let config = &self.client.view.config;
+        let view = Rc::clone(&self.client.view);
+        let config = &view.config;
+        let route = self.client.route.and_then(|route| view.route(route));
+        let edits = route.map_or(&edits::NONE, |route| &route.response_fields);
         let mut fields = self.worker.fields.borrow_mut();
         let parsed = parse_response(bytes, &config.message, self.txn.method, &mut fields)
             .map_err(Failure::BadResponse)?;
@@ -326,13 +330,13 @@ impl Driver<'_> {
             Verdict::DropInterim => {}
             Verdict::Interim => {
                 let out = self.txn.to_client.stage(&self.worker.pool);
-                forward::interim(&head, source, &edits::NONE, out);
+                forward::interim(&head, source, edits, out);
             }
             Verdict::Tunnel => {
                 self.txn.facts.status = head.status;
                 self.txn.facts.responded = Some(self.worker.clock.now());
                 let out = self.txn.to_client.stage(&self.worker.pool);
-                forward::interim(&head, source, &edits::NONE, out);
+                forward::interim(&head, source, edits, out);
             }
             Verdict::Relay { outgoing, keep_alive } => {
                 self.txn.outgoing = outgoing;
@@ -341,7 +345,7 @@ impl Driver<'_> {
                     method: self.txn.method,
                     outgoing,
                     keep_alive,
-                    edits: &edits::NONE,
+                    edits,
                     date: &[],
                 };
                 self.stage_response(&head, source, reply);

@@ -16,6 +16,8 @@ use std::time::Duration;
 use crate::config::{Config, Group as GroupConfig, Route};
 use crate::limits;
 use crate::proxy::endpoint::Endpoints;
+use crate::proxy::limit::Limits;
+use crate::proxy::routing::Router;
 
 use super::clock::Clock;
 use super::group::Group;
@@ -34,17 +36,26 @@ pub struct Site {
     pub endpoints: Vec<Arc<Endpoints>>,
     /// How origins are spoken to with TLS. Workers copy it: sessions are their own.
     pub upstream_tls: Arc<OriginTls>,
+    /// Finds the route of a request.
+    pub router: Arc<Router>,
+    /// Limits of each route, in the order of the configuration.
+    pub limits: Arc<[Limits]>,
     /// Some connections to origins begin with a PROXY header.
     pub passes_callers_on: bool,
+    /// What limits hash their keys under.
+    seed: [u64; 2],
 }
 
 impl Site {
-    /// The first site of a process.
+    /// The first site of a process; `seed` is random.
     #[must_use]
-    pub fn new(config: Config, endpoints: Vec<Endpoints>, upstream_tls: OriginTls) -> Site {
+    pub fn new(config: Config, endpoints: Vec<Endpoints>, upstream_tls: OriginTls, seed: [u64; 2]) -> Site {
         Site {
             version: 1,
+            router: Arc::new(Router::new(&config.routes)),
+            limits: config.routes.iter().map(|route| Limits::new(&route.limits, seed)).collect(),
             passes_callers_on: config.groups.iter().any(|group| group.send_proxy.is_some()),
+            seed,
             config: Arc::new(config),
             endpoints: endpoints.into_iter().map(Arc::new).collect(),
             upstream_tls: Arc::new(upstream_tls),
@@ -63,13 +74,25 @@ impl Site {
             Some(same) if **same == latest => Arc::clone(same),
             Some(_) | None => Arc::new(latest),
         });
+        let limits = config.routes.iter().map(|route| self.limits_of(route));
         Site {
             version: self.version + 1,
             endpoints: endpoints.collect(),
+            router: Arc::new(Router::new(&config.routes)),
+            limits: limits.collect(),
+            seed: self.seed,
             passes_callers_on: config.groups.iter().any(|group| group.send_proxy.is_some()),
             config: Arc::new(config),
             upstream_tls,
         }
+    }
+
+    /// The limits of `route`: those of its name, with all they know, if nothing has changed about them.
+    fn limits_of(&self, route: &Route) -> Limits {
+        let mut named =
+            self.config.routes.iter().zip(&*self.limits).filter(|(old, _)| old.name == route.name);
+        let same = named.find(|(_, limits)| limits.are(&route.limits));
+        same.map_or_else(|| Limits::new(&route.limits, self.seed), |(_, limits)| limits.clone())
     }
 
     /// The same configuration with other addresses.
@@ -80,6 +103,9 @@ impl Site {
             config: Arc::clone(&self.config),
             endpoints,
             upstream_tls: Arc::clone(&self.upstream_tls),
+            router: Arc::clone(&self.router),
+            limits: Arc::clone(&self.limits),
+            seed: self.seed,
             passes_callers_on: self.passes_callers_on,
         }
     }

@@ -5,8 +5,10 @@ use std::time::Duration;
 
 use crate::h1::{HeadScan, Method, Version};
 use crate::limits;
+use crate::proxy::error::Failure;
 use crate::proxy::exchange::Exchange;
 use crate::proxy::flow::Outgoing;
+use crate::proxy::limit::Admitted;
 
 use super::buffers::{BufferPool, Outbox};
 use super::facts::{Facts, Line};
@@ -46,12 +48,25 @@ pub struct Transaction {
     pub keep_alive: Option<Duration>,
     /// The request is for the proxy itself.
     pub answers_itself: bool,
-    /// Its route, by its place in the configuration.
-    pub route: usize,
+    /// Its route, by its place in the configuration; `None` if it has none.
+    pub route: Option<usize>,
+    /// It is answered with this, and goes nowhere.
+    pub refusal: Option<Refusal>,
+    /// Its places among those that its route lets in at once.
+    pub admitted: Admitted,
     /// For the log and the counters.
     pub facts: Facts,
     /// For the log, if there is one.
     pub line: Option<Box<Line>>,
+}
+
+/// Why a request goes nowhere.
+#[derive(Clone, Copy, Debug)]
+pub struct Refusal {
+    /// The reason.
+    pub failure: Failure,
+    /// Seconds after which it is worth trying again.
+    pub retry_after: Option<u32>,
 }
 
 impl Transaction {
@@ -80,7 +95,9 @@ impl Transaction {
             outgoing: Outgoing::Same,
             keep_alive: None,
             answers_itself: false,
-            route: 0,
+            route: None,
+            refusal: None,
+            admitted: Admitted::default(),
             facts,
             line: None,
         }
@@ -93,6 +110,7 @@ impl Transaction {
         self.from_origin.consume(usize::MAX, pool);
         pool.give(std::mem::take(&mut self.head));
         self.facts.place = None;
+        self.admitted = Admitted::default();
     }
 }
 
