@@ -4,7 +4,7 @@
 //!                    exchange::Exchange  (phases, deadlines, who may be read, how it ends)
 //!                    /        |        \
 //!  forward (heads rewritten)  flow (one body's direction)  error -> respond (the only statuses we make)
-//!                             balance, endpoint, repeat (where a request goes, and whether twice)
+//!                             balance, health, endpoint, repeat (where a request goes, and whether twice)
 //! ```
 //! [`proxy_protocol`] stands by itself: who a connection that was passed on is from.
 //! [`crate::net`] asks these rooms what to do and performs it.
@@ -16,6 +16,7 @@ pub mod exchange;
 pub mod flow;
 pub mod forward;
 pub mod grpc;
+pub mod health;
 pub mod ids;
 pub mod proxy_protocol;
 pub mod repeat;
