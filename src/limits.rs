@@ -140,6 +140,8 @@ pub const UPSTREAM_IDLE_MAX: usize = 1024;
 pub const RELOADS_WAITING_MAX: usize = 8;
 /// Seconds that an admin call waits for a reload: names have to be resolved.
 pub const RELOAD_S: u64 = 30;
+/// Milliseconds between two looks of a request in line for room that another worker has made.
+pub const QUEUE_LOOK_MS: u64 = 5;
 /// Requests that may wait for one endpoint, unless the configuration says otherwise.
 pub const QUEUE_MAX: u32 = 128;
 /// Bytes of a request body that are kept so that the request can be sent again, unless the configuration says otherwise.

@@ -52,7 +52,7 @@ impl Subject {
         let snapshot = Snapshot {
             shards: &self.shards,
             connections_open: self.shared.connections(),
-            endpoints: self.shared.site.load().endpoints.iter().map(|group| group.0.len()).sum(),
+            endpoints: self.shared.site.load().endpoints.iter().map(|group| group.list.len()).sum(),
             lifecycle: self.shared.lifecycle() as u8,
             started_unix_ms: self.started_unix_ms,
             version: env!("CARGO_PKG_VERSION"),

@@ -1,9 +1,11 @@
 //! What becomes of a request whose head is understood: its route, the target it goes on with, and whether its limits let it
 //! in.
 
+use crate::config::group::Balance;
 use crate::config::route::{Action, PathRewrite};
 use crate::config::{Config, Route};
 use crate::h1::RequestHead;
+use crate::proxy::balance::{hash, sticky};
 use crate::proxy::edits;
 use crate::proxy::error::Failure;
 use crate::proxy::forward::{self, Hop, Source};
@@ -22,6 +24,10 @@ pub(super) struct Choice {
     pub route: Option<usize>,
     /// It is answered with this, and goes nowhere.
     pub refusal: Option<Refusal>,
+    /// The endpoint that its client is at home with, if it says so.
+    pub home: Option<u64>,
+    /// What its endpoint is chosen by, where that is a hash.
+    pub key: Option<u64>,
     /// Its places among those that its route lets in at once.
     pub admitted: Admitted,
 }
@@ -50,7 +56,20 @@ impl Client {
             let refusal = Some(Refusal { failure: Failure::NoRoute, retry_after: None });
             return Ok(Choice { refusal, ..Choice::default() });
         };
-        let choice = self.admit(index, source, hop, now);
+        let mut choice = self.admit(index, source, hop, now);
+        if let Action::Forward { group, .. } = route.action
+            && let Some(group) = self.view.config.groups.get(group)
+        {
+            let trusted = &self.view.config.forwarding.trusted_proxies;
+            choice.home = group.sticky.as_ref().and_then(|sticky| sticky::wanted(sticky, source));
+            choice.key = match &group.balance {
+                Balance::Hash(key) => {
+                    let client = forward::client_behind(source, hop, trusted).unwrap_or(hop.client);
+                    hash::key(key, client, source)
+                }
+                Balance::LeastRequests | Balance::RoundRobin => None,
+            };
+        }
         write(route, head, source, hop, target, out)?;
         Ok(choice)
     }

@@ -272,6 +272,8 @@ impl Client {
         );
         txn.route = choice.route;
         txn.refusal = choice.refusal;
+        txn.home = choice.home;
+        txn.key = choice.key;
         txn.admitted = choice.admitted;
         txn.splice_min = config.splice_min.filter(|_| self.transport.splices()).unwrap_or(u64::MAX);
         if self.http2 {

@@ -29,6 +29,7 @@ pub mod journal;
 pub mod listener;
 pub mod log_sink;
 pub mod memory;
+pub mod queue;
 pub mod record;
 pub mod relay;
 pub mod shared;

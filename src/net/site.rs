@@ -129,18 +129,18 @@ impl std::ops::Deref for View {
 }
 
 impl View {
-    fn first(site: Arc<Site>, worker: usize, idle: &Rc<Cell<usize>>) -> View {
-        let groups = groups_of(&site).map(|(config, endpoints)| Group::new(config, endpoints, worker, idle));
+    fn first(site: Arc<Site>, seed: u64, idle: &Rc<Cell<usize>>) -> View {
+        let groups = groups_of(&site).map(|(config, endpoints)| Group::new(config, endpoints, seed, idle));
         View { groups: groups.map(Rc::new).collect(), origin_tls: site.upstream_tls.of_worker(), site }
     }
 
     /// The view of a newer site, with what this one has that lasts.
-    fn next(&self, site: Arc<Site>, worker: usize, idle: &Rc<Cell<usize>>) -> View {
+    fn next(&self, site: Arc<Site>, seed: u64, idle: &Rc<Cell<usize>>) -> View {
         let known = |config: &GroupConfig| self.groups.iter().find(|group| group.config.name == config.name);
         let group = |(config, endpoints): (&GroupConfig, &Arc<Endpoints>)| match known(config) {
             Some(group) if group.is_same(config, endpoints) => Rc::clone(group),
-            Some(group) => Rc::new(group.next(config, endpoints, worker)),
-            None => Rc::new(Group::new(config, endpoints, worker, idle)),
+            Some(group) => Rc::new(group.next(config, endpoints, seed)),
+            None => Rc::new(Group::new(config, endpoints, seed, idle)),
         };
         let groups: Vec<_> = groups_of(&site).map(group).collect();
         for old in self.groups.iter().filter(|old| !groups.iter().any(|group| Rc::ptr_eq(group, old))) {
@@ -172,19 +172,19 @@ fn groups_of(site: &Site) -> impl Iterator<Item = (&GroupConfig, &Arc<Endpoints>
 #[derive(Debug)]
 pub struct Views {
     shared: Arc<Shared>,
-    worker: usize,
+    seed: u64,
     current: RefCell<Rc<View>>,
     idle: Rc<Cell<usize>>,
     keeper: RefCell<Option<Waker>>,
 }
 
 impl Views {
-    /// The first view of worker number `worker`, which spreads the workers' first turns.
+    /// The first view of a worker; `seed` is random, and its own.
     #[must_use]
-    pub fn new(shared: Arc<Shared>, worker: usize) -> Views {
+    pub fn new(shared: Arc<Shared>, seed: u64) -> Views {
         let idle = Rc::default();
-        let first = View::first(shared.site.load_full(), worker, &idle);
-        Views { shared, worker, current: RefCell::new(Rc::new(first)), idle, keeper: RefCell::new(None) }
+        let first = View::first(shared.site.load_full(), seed, &idle);
+        Views { shared, seed, current: RefCell::new(Rc::new(first)), idle, keeper: RefCell::new(None) }
     }
 
     /// What is served now.
@@ -192,7 +192,7 @@ impl Views {
         let mut current = self.current.borrow_mut();
         let latest = self.shared.site.load();
         if !Arc::ptr_eq(&latest, &current.site) {
-            *current = Rc::new(current.next(Arc::clone(&latest), self.worker, &self.idle));
+            *current = Rc::new(current.next(Arc::clone(&latest), self.seed, &self.idle));
             if let Some(keeper) = self.keeper.borrow().as_ref() {
                 keeper.wake_by_ref();
             }

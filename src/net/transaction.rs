@@ -13,6 +13,7 @@ use crate::proxy::limit::Admitted;
 use super::buffers::{BufferPool, Outbox};
 use super::facts::{Facts, Line};
 use super::inbox::Inbox;
+use super::queue::Entry;
 
 /// The state of one exchange, from the request's head on. A request in steady state allocates nothing for it,
 /// and a stream that says nothing holds nothing else.
@@ -52,6 +53,12 @@ pub struct Transaction {
     pub route: Option<usize>,
     /// It is answered with this, and goes nowhere.
     pub refusal: Option<Refusal>,
+    /// The endpoint that its client is at home with, if it says so.
+    pub home: Option<u64>,
+    /// What its endpoint is chosen by, where that is a hash.
+    pub key: Option<u64>,
+    /// Its place at the endpoint that serves it.
+    pub entry: Option<Entry>,
     /// Its places among those that its route lets in at once.
     pub admitted: Admitted,
     /// For the log and the counters.
@@ -97,6 +104,9 @@ impl Transaction {
             answers_itself: false,
             route: None,
             refusal: None,
+            home: None,
+            key: None,
+            entry: None,
             admitted: Admitted::default(),
             facts,
             line: None,
@@ -111,6 +121,7 @@ impl Transaction {
         pool.give(std::mem::take(&mut self.head));
         self.facts.place = None;
         self.admitted = Admitted::default();
+        drop(self.entry.take());
     }
 }
 

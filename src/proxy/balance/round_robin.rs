@@ -1,5 +1,6 @@
-//! Round robin with failover: which endpoint serves the next attempt.
+//! Round robin with failover, for one worker by itself.
 
+use super::Tried;
 use crate::time::Timestamp;
 
 /// How long an endpoint that failed to connect is passed over while another one can serve, in microseconds.
@@ -13,21 +14,6 @@ const WELL: Timestamp = Timestamp(0);
 pub struct RoundRobin {
     next: usize,
     resting_until: Vec<Timestamp>,
-}
-
-/// The endpoints already tried for one request.
-#[derive(Clone, Copy, Debug, Default)]
-pub struct Tried(u64);
-
-impl Tried {
-    /// `index` was tried.
-    pub fn insert(&mut self, index: usize) {
-        self.0 |= 1 << (index % 64);
-    }
-
-    fn contains(self, index: usize) -> bool {
-        self.0 & (1 << (index % 64)) != 0
-    }
 }
 
 impl RoundRobin {

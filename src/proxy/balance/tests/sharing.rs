@@ -1,0 +1,3 @@
+//! How requests are shared out.
+
+
