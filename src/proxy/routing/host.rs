@@ -46,11 +46,12 @@ impl Key {
         self.bytes.get(..self.len).unwrap_or_default()
     }
 
-    /// What stands behind its first label; `None` for an address of IPv6, and where there is no label or nothing behind it.
+    /// What stands behind its first label; `None` where there is no label or nothing behind it. Of an address of IPv6 it is
+    /// nothing that a route can name.
     pub(super) fn parent(&self) -> Option<&[u8]> {
         let host = self.host();
         let dot = host.iter().position(|&byte| byte == b'.').filter(|&dot| dot > 0)?;
-        host.get(dot + 1..).filter(|parent| !parent.is_empty() && host.first() != Some(&b'['))
+        host.get(dot + 1..).filter(|parent| !parent.is_empty())
     }
 }
 
