@@ -228,8 +228,10 @@ mod tests {
     #[test]
     fn addresses_and_names_become_one_list_without_doubles() {
         let config = config(&["--upstream", "127.0.0.1:1,127.0.0.1:1,app:2,unix:/s,https://127.0.0.1:1"]);
-        let mut resolver =
-            Resolver::new(|_, port| Ok(vec![([10, 0, 0, 2], port).into(), ([10, 0, 0, 1], port).into()]), Instant::now());
+        let mut resolver = Resolver::new(
+            |_, port| Ok(vec![([10, 0, 0, 2], port).into(), ([10, 0, 0, 1], port).into()]),
+            Instant::now(),
+        );
         assert_eq!(
             labels(&resolver.resolve(&config)[0]),
             ["127.0.0.1:1", "10.0.0.1:2", "10.0.0.2:2", "unix:/s", "https://127.0.0.1:1"]

@@ -51,7 +51,8 @@ impl Driver<'_> {
     pub(super) async fn acquire(&mut self, pooled: bool) -> Result<Upstream, Failure> {
         let group = self.client.group().ok_or(Failure::NameUnresolved)?;
         let mut tried = Tried::default();
-        let mut last = if group.endpoints.list.is_empty() { Failure::NameUnresolved } else { Failure::NoEndpoint };
+        let mut last =
+            if group.endpoints.list.is_empty() { Failure::NameUnresolved } else { Failure::NoEndpoint };
         for attempt in 0..limits::CONNECT_ATTEMPTS_MAX {
             drop(self.txn.entry.take()); // it counts where it is tried
             let Some(place) = self.enter(&group, tried).await? else { break };
@@ -98,7 +99,9 @@ impl Driver<'_> {
 
     fn try_enter(&mut self, group: &Rc<Group>, tried: Tried) -> Entering {
         let now = self.worker.clock.now();
-        let Some(index) = group.pick(now, tried, self.txn.home, self.txn.key) else { return Entering::NoneLeft };
+        let Some(index) = group.pick(now, tried, self.txn.home, self.txn.key) else {
+            return Entering::NoneLeft;
+        };
         let Some(entry) = group.enter(index) else { return Entering::Full };
         self.txn.entry = Some(entry);
         Entering::Entered(Place { group: Rc::clone(group), index })
@@ -127,9 +130,10 @@ impl Driver<'_> {
             let look = now.after(Some(Duration::from_millis(limits::QUEUE_LOOK_MS))).min(until);
             let mut woken = false;
             self.step(pin!(poll_fn(|cx| {
-                if std::mem::replace(&mut woken, true) || self_is_due(&mut timer, look, cx) {
+                if std::mem::replace(&mut woken, true) {
                     return Poll::Ready(());
                 }
+                timer.arm(look, cx);
                 waiting.poll_first(cx);
                 Poll::Pending
             })))

@@ -15,6 +15,7 @@ use crate::proxy::edits;
 use crate::proxy::error::{Failure, Side};
 use crate::proxy::flow::Outgoing;
 use crate::proxy::grpc;
+use crate::proxy::health::Outcome;
 use crate::proxy::respond::{self, Circumstances};
 use crate::telemetry::metrics::Counter;
 use crate::time::Phase;
@@ -27,7 +28,7 @@ use super::record;
 use super::shared::Lifecycle;
 use super::transaction::Transaction;
 use super::tunnel;
-use super::upstream::Upstream;
+use super::upstream::{Place, Upstream};
 use super::worker::Worker;
 
 /// What becomes of the client's connection.
@@ -88,7 +89,12 @@ impl Driver<'_> {
                 Ok(Progress::Switched) => return Ok(Box::pin(self.tunnel(upstream)).await),
                 Err(failure) => failure,
             };
-            if !self.may_repeat(failure, upstream.reused) {
+            let again = self.may_repeat(failure, upstream.reused);
+            if failure.blames_endpoint() && !(again && upstream.reused) {
+                let Place { group, index } = &upstream.place;
+                group.report(*index, Outcome::Failed, self.worker.clock.now());
+            }
+            if !again {
                 self.pass_reset_on(failure, &mut upstream);
                 return Err(failure);
             }
@@ -295,7 +301,7 @@ impl Driver<'_> {
                 keep_alive,
                 timeout_status: config.timeout_status,
                 edits: route.map_or(&edits::NONE, |route| &route.response_fields),
-                retry_after: self.txn.refusal.and_then(|refusal| refusal.retry_after),
+                retry_after: self.txn.refusal.map_or(failure.retry_after(), |refusal| refusal.retry_after),
                 date,
             };
             respond::failure(failure, at, out);

@@ -12,6 +12,7 @@ use std::io::ErrorKind;
 use std::rc::Rc;
 use std::time::Duration;
 
+use crate::config::group::Sticky;
 use crate::h1::ResponseHead;
 use crate::h1::head::{Parsed, parse_response};
 use crate::limits;
@@ -20,13 +21,14 @@ use crate::proxy::error::Failure;
 use crate::proxy::exchange::{Response, Verdict};
 use crate::proxy::flow::{Flow, Piece};
 use crate::proxy::forward::{self, Reply, Source};
+use crate::proxy::health::Outcome;
 use crate::time::Timestamp;
 
 use super::buffers::{BufferPool, Outbox};
 use super::exchange::{Driver, Progress};
 use super::shared::Lifecycle;
 use super::transport::{Broken, Transport};
-use super::upstream::Upstream;
+use super::upstream::{Place, Upstream};
 
 /// What of a body one call passed on.
 struct Passed {
@@ -309,6 +311,7 @@ impl Driver<'_> {
         let view = Rc::clone(&self.client.view);
         let config = &view.config;
         let route = self.client.route.and_then(|route| view.route(route));
+        let place = self.txn.facts.place.clone();
         let edits = route.map_or(&edits::NONE, |route| &route.response_fields);
         let mut fields = self.worker.fields.borrow_mut();
         let parsed = parse_response(bytes, &config.message, self.txn.method, &mut fields)
@@ -346,6 +349,7 @@ impl Driver<'_> {
                     outgoing,
                     keep_alive,
                     edits,
+                    sticky: self.cookie(&place),
                     date: &[],
                 };
                 self.stage_response(&head, source, reply);
@@ -354,9 +358,20 @@ impl Driver<'_> {
         Ok(Some((head.bytes, verdict)))
     }
 
+    /// The cookie that leads the client back to where its request went, if it does not know already.
+    fn cookie<'p>(&self, place: &'p Option<Place>) -> Option<(&'p Sticky, u64)> {
+        let place = place.as_ref()?;
+        let sticky = place.group.config.sticky.as_ref()?;
+        let id = place.group.endpoints.members.get(place.index)?.id;
+        (self.txn.home != Some(id)).then_some((sticky, id))
+    }
+
     fn stage_response(&mut self, head: &ResponseHead, source: Source<'_>, reply: Reply<'_>) {
         self.txn.facts.status = head.status;
         self.txn.facts.responded = Some(self.worker.clock.now());
+        if let Some(place) = &self.txn.facts.place {
+            place.group.report(place.index, Outcome::of_status(head.status), self.worker.clock.now());
+        }
         self.txn.keep_alive = head.keep_alive_timeout_s.map(Duration::from_secs);
         let out = self.txn.to_client.stage(&self.worker.pool);
         if head.has_date {

@@ -61,7 +61,6 @@ impl Worker {
     /// A worker that owns nothing yet but its share of the process. `id_seed` is random and its own.
     #[must_use]
     pub fn new(
-        index: usize,
         shared: Arc<Shared>,
         metrics: Arc<Shard>,
         log: Option<LogSink>,

@@ -64,12 +64,12 @@ pub enum Failure {
     RateLimited,
     /// The client has as many requests under way as a limit of its route allows.
     TooManyAtOnce,
+    /// No endpoint may be asked: all are down, or being drained.
+    NoEndpoint,
     /// Every endpoint has as many requests as it may, and as many wait already.
     QueueFull,
     /// The request waited for an endpoint for as long as it may.
     QueueTimeout,
-    /// We have more to do than we take on.
-    Overloaded,
 }
 
 /// Whose fault a failure is.
@@ -120,9 +120,69 @@ impl Failure {
             | Failure::UpgradeUnasked
             | Failure::InterimFlood
             | Failure::TunnelBroken
+            | Failure::NoEndpoint
             | Failure::QueueFull
             | Failure::QueueTimeout => Side::Upstream,
-            Failure::Exhausted | Failure::Overloaded => Side::Proxy,
+            Failure::Exhausted => Side::Proxy,
+        }
+    }
+
+    /// Seconds after which it is worth trying again, where that is ours to say.
+    #[must_use]
+    pub const fn retry_after(self) -> Option<u32> {
+        if matches!(self, Failure::QueueFull | Failure::QueueTimeout) { Some(1) } else { None }
+    }
+
+    /// Whether it says something about the endpoint: one that fails so again and again is left alone.
+    #[must_use]
+    pub const fn blames_endpoint(self) -> bool {
+        match self {
+            Failure::UpstreamClosed
+            | Failure::NotHttp2
+            | Failure::BadResponse(_)
+            | Failure::BadResponseBody(_)
+            | Failure::ResponseCut
+            | Failure::UpgradeUnasked
+            | Failure::InterimFlood
+            | Failure::Timeout(Phase::Request) => true,
+            // Reported when it happens: no connection.
+            Failure::ConnectRefused
+            | Failure::Unreachable
+            | Failure::TlsCertificate
+            | Failure::TlsProtocol
+            | Failure::NameUnresolved
+            // An answer to this request, or to its client.
+            | Failure::StreamRefused
+            | Failure::StreamReset(_)
+            | Failure::NoTunnel
+            | Failure::TunnelBroken
+            // Nobody's but ours, or the client's.
+            | Failure::NoEndpoint
+            | Failure::QueueFull
+            | Failure::QueueTimeout
+            | Failure::Exhausted
+            | Failure::BadRequest(_)
+            | Failure::BadPath
+            | Failure::NoRoute
+            | Failure::BadRequestBody(_)
+            | Failure::BodyTooLarge
+            | Failure::Misdirected
+            | Failure::ClientGone
+            | Failure::RateLimited
+            | Failure::TooManyAtOnce
+            | Failure::Timeout(
+                Phase::Handshake
+                | Phase::Header
+                | Phase::Body
+                | Phase::Connect
+                | Phase::Write
+                // A stream that falls silent is its application's.
+                | Phase::StreamIdle
+                | Phase::Tunnel
+                | Phase::RequestDeadline
+                | Phase::KeepAlive
+                | Phase::Drain,
+            ) => false,
         }
     }
 
@@ -132,7 +192,7 @@ impl Failure {
     pub const fn spares_client(self) -> bool {
         match self.side() {
             Side::Upstream => true,
-            Side::Client => matches!(self, Failure::RateLimited | Failure::TooManyAtOnce),
+            Side::Client => matches!(self, Failure::NoRoute | Failure::RateLimited | Failure::TooManyAtOnce),
             Side::Proxy => false,
         }
     }
@@ -174,7 +234,7 @@ impl Failure {
             | Failure::InterimFlood
             | Failure::TunnelBroken => 502,
             Failure::RateLimited | Failure::TooManyAtOnce => 429, // RFC 6585 §4
-            Failure::Exhausted | Failure::QueueFull | Failure::QueueTimeout | Failure::Overloaded => 503,
+            Failure::Exhausted | Failure::NoEndpoint | Failure::QueueFull | Failure::QueueTimeout => 503,
         }
     }
 
@@ -220,7 +280,7 @@ impl Failure {
             Failure::UpgradeUnasked | Failure::NoTunnel => "http_upgrade_failed",
             Failure::RateLimited | Failure::TooManyAtOnce => "http_request_denied",
             Failure::QueueFull | Failure::QueueTimeout => "connection_limit_reached",
-            Failure::Overloaded => "proxy_internal_response",
+            Failure::NoEndpoint => "destination_unavailable",
         }
     }
 
@@ -261,9 +321,9 @@ impl Failure {
             Failure::TunnelBroken => "tunnel-broken",
             Failure::RateLimited => "rate-limited",
             Failure::TooManyAtOnce => "too-many-at-once",
+            Failure::NoEndpoint => "no-endpoint",
             Failure::QueueFull => "queue-full",
             Failure::QueueTimeout => "queue-timeout",
-            Failure::Overloaded => "overloaded",
         }
     }
 
@@ -321,9 +381,8 @@ impl Failure {
             Failure::StreamReset(_) => "the upstream gave the request up",
             Failure::RateLimited => "too many requests",
             Failure::TooManyAtOnce => "too many requests at once",
-            Failure::Exhausted | Failure::QueueFull | Failure::QueueTimeout | Failure::Overloaded => {
-                "the server is overloaded"
-            }
+            Failure::NoEndpoint => "no upstream is available",
+            Failure::Exhausted | Failure::QueueFull | Failure::QueueTimeout => "the server is overloaded",
         }
     }
 }
@@ -357,7 +416,7 @@ mod tests {
             (Failure::TooManyAtOnce, 429, "http_request_denied", true),
             (Failure::QueueFull, 503, "connection_limit_reached", true),
             (Failure::QueueTimeout, 503, "connection_limit_reached", true),
-            (Failure::Overloaded, 503, "proxy_internal_response", false),
+            (Failure::NoEndpoint, 503, "destination_unavailable", true),
             (Failure::BodyTooLarge, 413, "http_request_error", false),
         ] {
             let told = (failure.status(504), failure.error_type(), failure.spares_client());

@@ -9,10 +9,12 @@ use std::net::IpAddr;
 
 use ipnet::IpNet;
 
+use crate::config::group::Sticky;
 use crate::config::route::FieldEdits;
 use crate::h1::field::list;
 use crate::h1::{Field, Framing, Known, Method, RequestHead, ResponseHead, Version};
 
+use super::balance::sticky;
 use super::edits;
 use super::flow::Outgoing;
 use super::routing::without_port;
@@ -356,6 +358,8 @@ pub struct Reply<'a> {
     pub keep_alive: bool,
     /// What the route changes.
     pub edits: &'a FieldEdits,
+    /// A cookie that leads the client back to its endpoint.
+    pub sticky: Option<(&'a Sticky, u64)>,
     /// An IMF-fixdate for an origin that sent none (RFC 9110 §6.6.1).
     pub date: &'a [u8],
 }
@@ -365,6 +369,9 @@ pub fn response(head: &ResponseHead, source: Source<'_>, reply: Reply<'_>, out: 
     status_line(head, source, out);
     response_fields(head, source, reply.edits, out);
     edits::write(reply.edits, &[], out);
+    if let Some((cookie, member)) = reply.sticky {
+        sticky::write(cookie, member, out);
+    }
     if !head.has_date {
         line(out, b"Date", reply.date);
     }

@@ -139,7 +139,7 @@ mod tests {
             (Failure::TooManyAtOnce, 14),
             (Failure::QueueFull, 14),
             (Failure::QueueTimeout, 14),
-            (Failure::Overloaded, 14),
+            (Failure::NoEndpoint, 14),
             (Failure::BodyTooLarge, 8),
         ] {
             assert_eq!(status(failure), code, "{failure:?}");

@@ -13,7 +13,6 @@
 //! Those that are down or draining are never picked, nor those that were tried already.
 
 pub mod hash;
-mod round_robin;
 pub mod sticky;
 #[cfg(test)]
 mod tests;
@@ -28,7 +27,6 @@ use crate::config::group::Balance;
 use crate::proxy::health::{Availability, EndpointState, FULL_SHARE};
 use crate::time::Timestamp;
 
-pub use self::round_robin::RoundRobin;
 pub use self::tried::{ATTEMPTS_MAX, Tried};
 
 /// Under a hash, a member has at most this many hundredths of its share of the requests that are under way; what is more

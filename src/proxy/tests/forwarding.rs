@@ -71,7 +71,8 @@ fn relay(
     else {
         panic!("not a complete head: {head:?}");
     };
-    let reply = Reply { version, method, outgoing, keep_alive, edits: &edits::NONE, date: b"now" };
+    let reply =
+        Reply { version, method, outgoing, keep_alive, edits: &edits::NONE, sticky: None, date: b"now" };
     let mut out = Vec::new();
     forward::response(&head, Source { bytes: &bytes, fields: &fields }, reply, &mut out);
     lines(out)
@@ -330,7 +331,15 @@ fn edited(head: &[&str], edits: &FieldEdits) -> Vec<String> {
         forward::interim(&head, source, edits, &mut out);
     } else {
         let (version, outgoing) = (Version::Http11, Outgoing::Same);
-        let reply = Reply { version, method: Method::Get, outgoing, keep_alive: true, edits, date: b"now" };
+        let reply = Reply {
+            version,
+            method: Method::Get,
+            outgoing,
+            keep_alive: true,
+            edits,
+            sticky: None,
+            date: b"now",
+        };
         forward::response(&head, source, reply, &mut out);
     }
     lines(out)

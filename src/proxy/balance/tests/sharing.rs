@@ -1,3 +1,1 @@
 //! How requests are shared out.
-
-
