@@ -200,7 +200,8 @@ impl EndpointState {
         FIRST_SHARE + u32::try_from(grown).unwrap_or(FULL_SHARE - FIRST_SHARE)
     }
 
-    /// How a request to it ended. Without an [`Ejection`] only whether it can be reached is noted.
+    /// How a request to it ended. Without an [`Ejection`] only whether it can be reached is noted. Of several changes
+    /// the gravest is told.
     pub fn report(&self, outcome: Outcome, now: Timestamp, ejection: Option<&Ejection>) -> Option<Change> {
         let readmitted = self.settle(now);
         let reach = match outcome {

@@ -1,5 +1,6 @@
 //! Tests of the balancer: who is preferred, how requests are shared out, and a group over time.
 
+mod over_time;
 mod preference;
 mod sharing;
 
