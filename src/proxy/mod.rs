@@ -4,7 +4,7 @@
 //!                    exchange::Exchange  (phases, deadlines, who may be read, how it ends)
 //!                    /        |        \
 //!  forward (heads rewritten)  flow (one body's direction)  error -> respond (the only statuses we make)
-//!                             balance, endpoint, repeat (where a request goes, and whether twice)
+//!                             balance, endpoint, retry (where a request goes, and whether twice)
 //! ```
 //! [`limit`] is who may ask how often, before any of this.
 //! [`proxy_protocol`] stands by itself: who a connection that was passed on is from.
@@ -20,8 +20,8 @@ pub mod grpc;
 pub mod ids;
 pub mod limit;
 pub mod proxy_protocol;
-pub mod repeat;
 pub mod respond;
+pub mod retry;
 
 #[cfg(test)]
 mod tests;
