@@ -155,8 +155,7 @@ pub const RETRY_WINDOW_S: usize = 10;
 /// Retries in that time that are free, however few requests there are.
 pub const RETRIES_FREE: u32 = 10;
 
-/// Keys that one limit of a route tells apart at the same time: 2 MiB in words of 8 bytes, of which the system gives out
-/// what is touched.
+/// Keys that one limit of a route tells apart at the same time: 2 MiB in words of 8 bytes, for all workers together.
 pub const LIMIT_SLOTS: usize = 256 * 1024;
 /// Slots that a key may be in: a cache line.
 pub const LIMIT_NEIGHBOURS: usize = 8;

@@ -4,7 +4,7 @@
 //!                    exchange::Exchange  (phases, deadlines, who may be read, how it ends)
 //!                    /        |        \
 //!  forward (heads rewritten)  flow (one body's direction)  error -> respond (the only statuses we make)
-//!  routing, rewrite, edits     balance, health, endpoint, repeat (where a request goes, and whether twice)
+//!  routing, rewrite, edits     balance, health, endpoint, retry (where a request goes, and whether twice)
 //! ```
 //! [`limit`] is who may ask how often, before any of this.
 //! [`proxy_protocol`] stands by itself: who a connection that was passed on is from.
@@ -22,8 +22,8 @@ pub mod health;
 pub mod ids;
 pub mod limit;
 pub mod proxy_protocol;
-pub mod repeat;
 pub mod respond;
+pub mod retry;
 pub mod rewrite;
 pub mod routing;
 

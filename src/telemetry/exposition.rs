@@ -2,12 +2,13 @@
 //!
 //! The two differ in little: in OpenMetrics the family of a counter is named without `_total`, and the text ends with
 //! `# EOF`. Every family is rendered, zeros too: a series that appears with its first event hides that event from `rate()`.
-//! No help text and no label value holds a backslash, a quote or a line feed, so nothing needs escaping (a test holds them
-//! to it).
+//! No help text and no word of ours holds a backslash, a quote or a line feed, so nothing of that needs escaping (a test holds
+//! them to it). What operators name is escaped.
 
 use std::fmt::{self, Write};
 use std::sync::Arc;
 
+use super::histogram::{Counts, Scale};
 use super::metrics::{self, Counter, Shard};
 
 /// A text format of metrics.
@@ -131,6 +132,57 @@ fn write_family(out: &mut String, name: &str, kind: &str, help: &str) -> fmt::Re
     writeln!(out, "# HELP {name} {help}\n# TYPE {name} {kind}")
 }
 
+/// A label and its value.
+pub type Label<'a> = (&'a str, &'a str);
+
+/// Appends a family of histograms: one for each set of labels. Both formats have it alike. Bounds and sum of times are in
+/// seconds, so `name` ends in `_seconds` or `_bytes`.
+///
+/// # Errors
+/// None: writing to a `String` cannot fail.
+pub fn histogram(
+    out: &mut String,
+    name: &str,
+    help: &str,
+    series: &[(&[Label<'_>], &Counts)],
+) -> fmt::Result {
+    write_family(out, name, "histogram", help)?;
+    for (labels, counts) in series {
+        let mut shown = String::new();
+        for (key, value) in *labels {
+            write!(shown, "{key}=\"")?;
+            escape(value, &mut shown);
+            shown.push_str("\",");
+        }
+        for (bound, count) in counts.cumulative() {
+            writeln!(out, "{name}_bucket{{{shown}le=\"{bound}\"}} {count}")?;
+        }
+        let braces = match shown.trim_end_matches(',') {
+            "" => String::new(),
+            labels => format!("{{{labels}}}"),
+        };
+        let (sum, count) = (counts.sum(), counts.count());
+        match counts.scale() {
+            Scale::Time => writeln!(out, "{name}_sum{braces} {}.{:06}", sum / 1_000_000, sum % 1_000_000)?,
+            Scale::Size => writeln!(out, "{name}_sum{braces} {sum}")?,
+        }
+        writeln!(out, "{name}_count{braces} {count}")?;
+    }
+    Ok(())
+}
+
+/// Appends the value of a label, with what both formats want escaped.
+pub fn escape(value: &str, out: &mut String) {
+    for c in value.chars() {
+        match c {
+            '\\' => out.push_str("\\\\"),
+            '"' => out.push_str("\\\""),
+            '\n' => out.push_str("\\n"),
+            c => out.push(c),
+        }
+    }
+}
+
 /// What can go down.
 #[derive(Clone, Copy, Debug)]
 enum Gauge {
@@ -245,6 +297,7 @@ mod tests {
     use std::collections::HashSet;
 
     use super::*;
+    use crate::telemetry::histogram::Histogram;
     use crate::time::Phase;
 
     fn rendered(format: Format) -> String {
@@ -331,6 +384,43 @@ process_start_time_seconds 1700000000.045
         assert!(
             helps.clone().count() == types.len() && helps.clone().all(|help| !help.contains(['\\', '"']))
         );
+    }
+
+    #[test]
+    fn a_histogram_is_exact() {
+        let (times, sizes) = (Histogram::new(Scale::Time), Histogram::new(Scale::Size));
+        [150, 100, 3_456_789, 4_000_000_000].into_iter().for_each(|us| times.observe(us));
+        sizes.observe(5_000_000);
+        let mut text = String::new();
+        let (times, sizes) = (times.counts(), sizes.counts());
+        histogram(&mut text, "a_seconds", "A.", &[(&[], &times)]).unwrap();
+        let odd: &[Label<'_>] = &[("route", "a\"b\\c\nd,"), ("group", "")];
+        histogram(
+            &mut text,
+            "b_bytes",
+            "B.",
+            &[(odd, &sizes), (&[("route", "r")], &Counts::new(Scale::Size))],
+        )
+        .unwrap();
+        assert!(text.starts_with(
+            "# HELP a_seconds A.\n\
+             # TYPE a_seconds histogram\n\
+             a_seconds_bucket{le=\"0.0001\"} 1\n\
+             a_seconds_bucket{le=\"0.0002\"} 2\n\
+             a_seconds_bucket{le=\"0.0005\"} 2\n"
+        ));
+        assert!(text.contains(
+            "a_seconds_bucket{le=\"3600.0\"} 3\n\
+             a_seconds_bucket{le=\"+Inf\"} 4\n\
+             a_seconds_sum 4003.457039\n\
+             a_seconds_count 4\n\
+             # HELP b_bytes B.\n"
+        ));
+        let labels = r#"route="a\"b\\c\nd,",group="""#;
+        assert!(text.contains(&format!("\nb_bytes_bucket{{{labels},le=\"4.194304e+06\"}} 0\n")), "{text}");
+        assert!(text.contains(&format!("\nb_bytes_bucket{{{labels},le=\"8.388608e+06\"}} 1\n")), "{text}");
+        assert!(text.contains(&format!("\nb_bytes_sum{{{labels}}} 5000000\nb_bytes_count{{{labels}}} 1\n")));
+        assert!(text.ends_with("b_bytes_sum{route=\"r\"} 0\nb_bytes_count{route=\"r\"} 0\n"), "zeros too");
     }
 
     #[test]

@@ -3,4 +3,5 @@
 pub mod access_log;
 pub mod date;
 pub mod exposition;
+pub mod histogram;
 pub mod metrics;

@@ -359,21 +359,21 @@ mod tests {
     #[test]
     fn threads_together_pass_no_more_than_one() {
         const THREADS: usize = 4;
-        const KEYS: u64 = 6;
+        const KEYS: usize = 6;
         for round in 0..200 {
             let buckets = Buckets::with(rate(1000, 1000, 5), 1, 18);
-            let counts: [AtomicUsize; KEYS as usize] = Default::default();
+            let counts: [AtomicUsize; KEYS] = Default::default();
             let (clock, barrier) = (AtomicU64::new(round * 1000), Barrier::new(THREADS));
             std::thread::scope(|scope| {
-                for thread in 0..THREADS as u64 {
+                for thread in 0..THREADS {
                     let (buckets, counts, clock, barrier) = (&buckets, &counts, &clock, &barrier);
                     scope.spawn(move || {
                         barrier.wait();
                         for turn in 0..300 {
                             let key = (turn + thread) % KEYS;
                             let now = Timestamp(clock.fetch_add(10, Ordering::Relaxed));
-                            if buckets.admit(key + 1, now).is_ok() {
-                                counts[key as usize].fetch_add(1, Ordering::Relaxed);
+                            if buckets.admit(key as u64 + 1, now).is_ok() {
+                                counts[key].fetch_add(1, Ordering::Relaxed);
                             }
                         }
                     });

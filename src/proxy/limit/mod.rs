@@ -243,7 +243,7 @@ mod tests {
     fn a_rate_is_of_a_client_and_says_when() {
         let limits = Limits::new(&[limit(LimitKey::Client, Some((1, 10, 2)), 0)], [1, 2]);
         for _ in 0..2 {
-            limits.admit(client(1), NOBODY, at(100)).unwrap();
+            drop(limits.admit(client(1), NOBODY, at(100)).unwrap());
         }
         let refused = limits.admit(client(1), NOBODY, at(101)).unwrap_err();
         assert_eq!((refused.retry_after_s(), refused.failure), (9, Failure::RateLimited));
@@ -305,7 +305,7 @@ mod tests {
             limit(LimitKey::Client, Some((1, 7, 1)), 0),
         ];
         let limits = Limits::new(&wanted, [1, 2]);
-        limits.admit(client(1), NOBODY, at(1)).unwrap();
+        drop(limits.admit(client(1), NOBODY, at(1)).unwrap());
         assert_eq!(limits.admit(client(1), NOBODY, at(1)).unwrap_err().retry_after_s(), 60);
     }
 
@@ -315,7 +315,7 @@ mod tests {
         let limits = Limits::new(&wanted, [1, 2]);
         assert!(limits.are(&wanted) && !limits.are(&[]) && !limits.is_empty());
         assert!(!limits.are(&[limit(LimitKey::Client, Some((1, 5, 2)), 3)]));
-        limits.clone().admit(client(1), NOBODY, at(1)).unwrap();
+        drop(limits.clone().admit(client(1), NOBODY, at(1)).unwrap());
         assert!(limits.admit(client(1), NOBODY, at(1)).is_err(), "a clone is the same limits");
     }
 
