@@ -167,8 +167,6 @@ pub const LIMIT_LIFETIME_S: u64 = 5 * 365 * 24 * 3600;
 
 /// Seconds of grace taken off an origin's `Keep-Alive: timeout`.
 pub const KEEP_ALIVE_GRACE_S: u64 = 1;
-/// Endpoints tried for one request.
-pub const CONNECT_ATTEMPTS_MAX: usize = 4;
 /// Addresses kept of one resolved name.
 pub const ADDRESSES_PER_NAME_MAX: usize = 16;
 

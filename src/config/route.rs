@@ -177,7 +177,7 @@ impl Default for Retry {
         Retry {
             connect_failure: true,
             refused_stream: true,
-            reset_before_response: true,
+            reset_before_response: false,
             statuses: Vec::new(),
             max: 2,
             budget_percent: 20,

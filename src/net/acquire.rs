@@ -22,6 +22,7 @@ use crate::proxy::endpoint::{Address, Endpoint};
 use crate::proxy::error::{Failure, Side};
 use crate::proxy::health::Outcome;
 use crate::proxy::proxy_protocol;
+use crate::proxy::retry::Cause;
 use crate::telemetry::metrics::Counter;
 use crate::time::Timestamp;
 
@@ -47,41 +48,65 @@ enum Entering {
 }
 
 impl Driver<'_> {
-    /// A connection to an endpoint: pooled if it may be, else new; the next endpoint when one fails.
-    pub(super) async fn acquire(&mut self, pooled: bool) -> Result<Upstream, Failure> {
+    /// A connection to an endpoint: pooled if it may be, else new; the next endpoint when one fails. Those `tried` are asked
+    /// only where there are no others.
+    pub(super) async fn acquire(&mut self, pooled: bool, mut tried: Tried) -> Result<Upstream, Failure> {
         let group = self.client.group().ok_or(Failure::NameUnresolved)?;
-        let mut tried = Tried::default();
-        let mut last =
-            if group.endpoints.list.is_empty() { Failure::NameUnresolved } else { Failure::NoEndpoint };
-        for attempt in 0..limits::CONNECT_ATTEMPTS_MAX {
+        let mut avoiding = !tried.is_empty();
+        if !avoiding {
+            group.count_request(self.worker.clock.now());
+        }
+        let mut failed = None;
+        loop {
             drop(self.txn.entry.take()); // it counts where it is tried
-            let Some(place) = self.enter(&group, tried).await? else { break };
-            let now = self.worker.clock.now();
-            tried.insert(place.index);
-            if attempt > 0 {
-                self.txn.facts.retries = self.txn.facts.retries.saturating_add(1);
-            }
-            self.txn.facts.place = Some(place.clone());
-            if let Some(upstream) = poll_fn(|cx| Poll::Ready(self.ready(&place, pooled, cx))).await {
-                self.worker.metrics.add(Counter::UpstreamReuses, 1);
-                self.txn.facts.reused = true;
-                self.txn.exchange.connected(now);
-                return Ok(upstream);
-            }
-            let index = place.index;
-            match Box::pin(self.connect(place, now)).await {
-                Ok(upstream) => return Ok(upstream),
-                Err(failure) if failure.side() == Side::Upstream || failure == Failure::Exhausted => {
-                    self.worker.metrics.add(Counter::UpstreamConnectFailures, 1);
-                    let now = self.worker.clock.now();
-                    group.unreachable(index, &failure.message(), now);
-                    group.report(index, Outcome::Unreachable, now);
-                    last = failure;
+            let place = match self.enter(&group, tried).await? {
+                Some(place) => place,
+                None if avoiding => {
+                    (avoiding, tried) = (false, Tried::NONE);
+                    continue;
                 }
-                Err(failure) => return Err(failure),
+                None => break,
+            };
+            avoiding = false;
+            if failed.is_some() {
+                match self.decide(Cause::ConnectFailure) {
+                    Some(again) => self.prepare_again(again),
+                    None => break,
+                }
+            }
+            tried.insert(place.index);
+            match self.connect_to(place, pooled).await? {
+                Ok(upstream) => return Ok(upstream),
+                Err(failure) => failed = Some(failure),
             }
         }
-        Err(last)
+        let missing =
+            if group.endpoints.list.is_empty() { Failure::NameUnresolved } else { Failure::NoEndpoint };
+        Err(failed.unwrap_or(missing))
+    }
+
+    /// A connection to one endpoint. The inner error is one that another endpoint may not have.
+    async fn connect_to(&mut self, place: Place, pooled: bool) -> Result<Result<Upstream, Failure>, Failure> {
+        let now = self.worker.clock.now();
+        self.txn.facts.place = Some(place.clone());
+        if let Some(upstream) = poll_fn(|cx| Poll::Ready(self.ready(&place, pooled, cx))).await {
+            self.worker.metrics.add(Counter::UpstreamReuses, 1);
+            self.txn.facts.reused = true;
+            self.txn.exchange.connected(now);
+            return Ok(Ok(upstream));
+        }
+        match Box::pin(self.connect(place.clone(), now)).await {
+            Ok(upstream) => Ok(Ok(upstream)),
+            Err(failure) if failure.side() == Side::Upstream || failure == Failure::Exhausted => {
+                self.worker.metrics.add(Counter::UpstreamConnectFailures, 1);
+                if failure != Failure::Exhausted {
+                    place.group.unreachable(place.index, &failure.message(), self.worker.clock.now());
+                    self.report(Outcome::Unreachable);
+                }
+                Ok(Err(failure))
+            }
+            Err(failure) => Err(failure),
+        }
     }
 
     /// A place for the request at an endpoint that was not tried; `None` when there is none left. Where all have as many

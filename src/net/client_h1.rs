@@ -13,9 +13,9 @@ use std::rc::Rc;
 use std::task::{Context, Poll};
 
 use crate::config::Config;
-use crate::config::route::Action;
+use crate::config::route::{Action, Retry};
 use crate::h1::head::{Parsed, parse_request};
-use crate::h1::{HeadError, HeadScan, Method, RequestHead, Version};
+use crate::h1::{Framing, HeadError, HeadScan, Method, RequestHead, Version};
 use crate::limits;
 use crate::proxy::edits;
 use crate::proxy::error::Failure;
@@ -23,6 +23,7 @@ use crate::proxy::exchange::{Deadline, Exchange, Request};
 use crate::proxy::forward::{self, Source};
 use crate::proxy::grpc;
 use crate::proxy::respond::{self, Circumstances};
+use crate::proxy::retry::kept::KeptBody;
 use crate::telemetry::metrics::Counter;
 use crate::time::{Phase, Timestamp};
 
@@ -272,6 +273,7 @@ impl Client {
         );
         txn.route = choice.route;
         txn.refusal = choice.refusal;
+        txn.kept = route.and_then(|route| kept_body(worker, &route.retry, head.framing));
         txn.home = choice.home;
         txn.key = choice.key;
         txn.admitted = choice.admitted;
@@ -394,6 +396,17 @@ impl Client {
         record::record(worker, self.caller.address, line.as_ref(), &facts);
         fate
     }
+}
+
+/// Where a body of this framing is kept, if it is not known to be too large.
+fn kept_body(worker: &Worker, policy: &Retry, framing: Framing) -> Option<KeptBody> {
+    let length = match framing {
+        Framing::None | Framing::Length(0) => return None,
+        Framing::Length(length) => usize::try_from(length).unwrap_or(usize::MAX),
+        Framing::Chunked | Framing::UntilClose => 0,
+    };
+    let wanted = policy.max > 0 && length <= policy.body_bytes_max;
+    wanted.then(|| KeptBody::new(policy.body_bytes_max, &worker.kept))
 }
 
 fn exchange(body_bytes_max: Option<u64>, head: &RequestHead, started: Timestamp, now: Timestamp) -> Exchange {

@@ -11,12 +11,15 @@ use h2::Reason;
 
 use crate::h1::Method;
 use crate::limits;
+use crate::proxy::balance::Tried;
 use crate::proxy::edits;
 use crate::proxy::error::{Failure, Side};
 use crate::proxy::flow::Outgoing;
 use crate::proxy::grpc;
 use crate::proxy::health::Outcome;
 use crate::proxy::respond::{self, Circumstances};
+use crate::proxy::retry::kept::KeptBody;
+use crate::proxy::retry::{Again, Cause, Verdict};
 use crate::telemetry::metrics::Counter;
 use crate::time::Phase;
 
@@ -79,7 +82,7 @@ impl Driver<'_> {
             return Err(refusal.failure);
         }
         self.txn.exchange.check_declared_length()?;
-        let mut upstream = self.acquire(true).await?;
+        let mut upstream = self.acquire(true, Tried::NONE).await?;
         loop {
             if !upstream.transport.splices() {
                 self.txn.splice_min = u64::MAX;
@@ -89,30 +92,66 @@ impl Driver<'_> {
                 Ok(Progress::Switched) => return Ok(Box::pin(self.tunnel(upstream)).await),
                 Err(failure) => failure,
             };
-            let again = self.may_repeat(failure, upstream.reused);
-            if failure.blames_endpoint() && !(again && upstream.reused) {
-                let Place { group, index } = &upstream.place;
-                group.report(*index, Outcome::Failed, self.worker.clock.now());
+            let again = self.txn.again.take().or_else(|| self.decide_after(failure, upstream.reused));
+            if failure.blames_endpoint() && again != Some(Again::Repeat) {
+                self.report(Outcome::Failed);
             }
-            if !again {
+            let Some(again) = again else {
                 self.pass_reset_on(failure, &mut upstream);
                 return Err(failure);
-            }
-            self.worker.metrics.add(Counter::Repeats, 1);
-            self.txn.facts.retries = self.txn.facts.retries.saturating_add(1);
-            self.txn.head_sent = false;
-            self.txn.to_origin.release(&self.worker.pool);
-            self.txn.exchange.repeat(self.worker.clock.now());
+            };
+            let mut tried = Tried::NONE;
+            tried.insert(upstream.place.index);
             drop(upstream);
-            upstream = self.acquire(false).await?;
+            self.prepare_again(again);
+            upstream = match again {
+                Again::Repeat => self.acquire(false, Tried::NONE).await?,
+                Again::Retry => self.acquire(true, tried).await?,
+            };
         }
     }
 
-    fn may_repeat(&self, failure: Failure, reused: bool) -> bool {
+    /// Whether the request goes out again behind this failure of a connection that stood.
+    fn decide_after(&mut self, failure: Failure, reused: bool) -> Option<Again> {
         match failure {
-            Failure::UpstreamClosed => self.txn.exchange.may_repeat(reused, false),
-            Failure::StreamRefused => self.txn.exchange.may_repeat(reused, true),
-            _ => false,
+            Failure::UpstreamClosed => self.decide(Cause::ResetBeforeResponse { reused }),
+            Failure::StreamRefused => self.decide(Cause::RefusedStream),
+            _ => None,
+        }
+    }
+
+    /// Whether the request goes out again, by the policy of its route and the budget of its group.
+    pub(super) fn decide(&mut self, cause: Cause) -> Option<Again> {
+        let route = self.client.route()?;
+        let group = self.client.group()?;
+        match group.decide(self.txn.exchange.attempt(cause), &route.retry, self.worker.clock.now()) {
+            Verdict::Again(again) => Some(again),
+            Verdict::GiveUp(_) => None,
+        }
+    }
+
+    /// The request is about to go out again: what was sent of it is staged anew.
+    pub(super) fn prepare_again(&mut self, again: Again) {
+        self.worker.metrics.add(Counter::Repeats, 1);
+        self.txn.facts.retries = self.txn.facts.retries.saturating_add(1);
+        self.txn.to_origin.release(&self.worker.pool);
+        self.txn.from_origin.consume(usize::MAX, &self.worker.pool);
+        self.txn.scan = Default::default();
+        self.txn.surplus = false;
+        let kept = self.txn.kept.as_ref().and_then(KeptBody::bytes).filter(|kept| !kept.is_empty());
+        self.txn.head_sent = kept.is_some();
+        if let Some(kept) = kept {
+            let out = self.txn.to_origin.stage(&self.worker.pool);
+            out.extend_from_slice(&self.txn.head);
+            out.extend_from_slice(kept);
+        }
+        self.txn.exchange.again(again, self.worker.clock.now());
+    }
+
+    /// How the request ended, for whoever serves it.
+    pub(super) fn report(&self, outcome: Outcome) {
+        if let Some(Place { group, index }) = &self.txn.facts.place {
+            group.report(*index, outcome, self.worker.clock.now());
         }
     }
 

@@ -14,9 +14,12 @@ use std::task::{Context, Waker};
 use std::time::Duration;
 
 use crate::config::Group as GroupConfig;
+use crate::config::route::Retry;
 use crate::proxy::balance::{Balancer, Tried};
 use crate::proxy::endpoint::{Endpoint, Endpoints};
 use crate::proxy::health::{Change, EndpointState, Outcome};
+use crate::proxy::retry::budget::Budget;
+use crate::proxy::retry::{Attempt, Verdict};
 use crate::time::Timestamp;
 
 use super::h2::link::Links;
@@ -45,6 +48,7 @@ pub struct Group {
 #[derive(Debug)]
 struct State {
     balancer: Balancer,
+    budget: Budget,
     idle: Vec<VecDeque<Idle>>,
     links: Vec<Rc<Links>>,
 }
@@ -62,6 +66,7 @@ impl Group {
         let n = source.list.len();
         let state = State {
             balancer: Balancer::new(config, seed),
+            budget: Budget::default(),
             idle: (0..n).map(|_| VecDeque::new()).collect(),
             links: (0..n).map(|_| Rc::default()).collect(),
         };
@@ -120,6 +125,16 @@ impl Group {
         let members = &self.endpoints.members;
         let home = home.and_then(|wanted| Balancer::stay(members, now, tried, wanted));
         home.or_else(|| self.state.borrow_mut().balancer.pick(members, now, tried, key))
+    }
+
+    /// A request is for this group: there may be more retries.
+    pub fn count_request(&self, now: Timestamp) {
+        self.state.borrow_mut().budget.request(now);
+    }
+
+    /// Whether a request whose attempt failed goes out again.
+    pub fn decide(&self, attempt: Attempt, policy: &Retry, now: Timestamp) -> Verdict {
+        attempt.decide(policy, &mut self.state.borrow_mut().budget, now)
     }
 
     /// One more request is with endpoint `index`, unless it has as many as it may.

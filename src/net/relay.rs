@@ -22,6 +22,8 @@ use crate::proxy::exchange::{Response, Verdict};
 use crate::proxy::flow::{Flow, Piece};
 use crate::proxy::forward::{self, Reply, Source};
 use crate::proxy::health::Outcome;
+use crate::proxy::retry::Cause;
+use crate::proxy::retry::kept::KeptBody;
 use crate::time::Timestamp;
 
 use super::buffers::{BufferPool, Outbox};
@@ -50,8 +52,8 @@ enum Arrived {
 enum Stuck {
     /// The sender's framing is broken.
     Body(crate::h1::error::BodyError),
-    /// The receiver is gone.
-    Receiver,
+    /// The receiver is gone; so much of the input was the body's.
+    Receiver(usize),
 }
 
 impl Driver<'_> {
@@ -126,6 +128,8 @@ impl Driver<'_> {
             }
             Ok(Some(0)) | Err(_) => Err(Failure::ClientGone),
             Ok(Some(n)) => {
+                self.txn.kept = None; // its bytes pass by unseen
+                self.txn.exchange.body_kept(None);
                 let (before, behind) = self.txn.exchange.upload_mut().moved(n);
                 self.txn.to_origin.frame_pipe(before.as_slice(), behind, pool);
                 self.send_to_origin(upstream, now);
@@ -147,16 +151,18 @@ impl Driver<'_> {
             self.txn.to_origin.stage(pool).extend_from_slice(&self.txn.head);
         }
         let flow = self.txn.exchange.upload_mut();
-        let passed = pass(flow, bytes, &mut self.txn.to_origin, &mut upstream.transport, pool);
+        let (to, kept) = (&mut upstream.transport, self.txn.kept.as_mut());
+        let passed = pass(flow, bytes, &mut self.txn.to_origin, to, pool, kept);
+        self.txn.exchange.body_kept(self.txn.kept.as_ref().and_then(KeptBody::length));
         let consumed = match passed {
             Ok(passed) => {
                 self.txn.exchange.origin_took(passed.taken, self.txn.to_origin.unsent(), now);
                 passed.consumed
             }
             Err(Stuck::Body(error)) => return Err(Failure::BadRequestBody(error)),
-            Err(Stuck::Receiver) => {
+            Err(Stuck::Receiver(consumed)) => {
                 self.give_upload_up();
-                bytes.len()
+                consumed
             }
         };
         self.txn.exchange.client_sent(now)?;
@@ -327,6 +333,14 @@ impl Driver<'_> {
         if self.txn.exchange.is_farewell(response, self.txn.facts.reused) {
             return Err(Failure::UpstreamClosed);
         }
+        if route.is_some_and(|route| route.retry.statuses.contains(&head.status)) {
+            let cause = Cause::Status(head.status);
+            if let Some(again) = self.decide(cause) {
+                self.report(Outcome::of_status(head.status));
+                self.txn.again = Some(again);
+                return Err(Failure::UpstreamClosed); // nobody hears of it
+            }
+        }
         let verdict = self.txn.exchange.judge(response, draining, self.worker.clock.now())?;
         let source = Source { bytes, fields: &fields };
         match verdict {
@@ -369,9 +383,7 @@ impl Driver<'_> {
     fn stage_response(&mut self, head: &ResponseHead, source: Source<'_>, reply: Reply<'_>) {
         self.txn.facts.status = head.status;
         self.txn.facts.responded = Some(self.worker.clock.now());
-        if let Some(place) = &self.txn.facts.place {
-            place.group.report(place.index, Outcome::of_status(head.status), self.worker.clock.now());
-        }
+        self.report(Outcome::of_status(head.status));
         self.txn.keep_alive = head.keep_alive_timeout_s.map(Duration::from_secs);
         let out = self.txn.to_client.stage(&self.worker.pool);
         if head.has_date {
@@ -386,12 +398,13 @@ impl Driver<'_> {
     /// The origin has answered: its request will not be sent again.
     fn release_head(&mut self) {
         self.worker.pool.give(std::mem::take(&mut self.txn.head));
+        self.txn.kept = None;
     }
 
     fn relay_body(&mut self, bytes: &mut [u8]) -> Result<(), Failure> {
         let (worker, client) = (self.worker, &mut self.client.transport);
         let flow = self.txn.exchange.download_mut();
-        let passed = pass(flow, bytes, &mut self.txn.to_client, client, &worker.pool);
+        let passed = pass(flow, bytes, &mut self.txn.to_client, client, &worker.pool, None);
         match passed {
             Ok(passed) => {
                 self.txn.surplus |= passed.consumed < bytes.len();
@@ -399,7 +412,7 @@ impl Driver<'_> {
                 Ok(())
             }
             Err(Stuck::Body(error)) => Err(Failure::BadResponseBody(error)),
-            Err(Stuck::Receiver) => Err(Failure::ClientGone),
+            Err(Stuck::Receiver(_)) => Err(Failure::ClientGone),
         }
     }
 
@@ -411,13 +424,15 @@ impl Driver<'_> {
     }
 }
 
-/// Decodes `bytes` with `flow` and writes what is staged in `outbox` and the re-framed payload in one call.
+/// Decodes `bytes` with `flow` and writes what is staged in `outbox` and the re-framed payload in one call; what that is
+/// of a body is kept in `kept`.
 fn pass(
     flow: &mut Flow,
     bytes: &mut [u8],
     outbox: &mut Outbox,
     to: &mut Transport,
     pool: &BufferPool,
+    kept: Option<&mut KeptBody>,
 ) -> Result<Passed, Stuck> {
     let Piece { prefix, payload, suffix, consumed, done } = flow.accept(bytes).map_err(Stuck::Body)?;
     let payload = bytes.get(..payload).unwrap_or_default();
@@ -425,7 +440,11 @@ fn pass(
     if done {
         flow.finish(&mut end);
     }
-    let sent = outbox.send(to, pool, &[prefix.as_slice(), payload, suffix, &end]);
+    let slices = [prefix.as_slice(), payload, suffix, &end];
+    if let Some(kept) = kept {
+        slices.iter().for_each(|bytes| kept.push(bytes));
+    }
+    let sent = outbox.send(to, pool, &slices);
     pool.give(end);
-    Ok(Passed { consumed, taken: sent.map_err(|_| Stuck::Receiver)? })
+    Ok(Passed { consumed, taken: sent.map_err(|_| Stuck::Receiver(consumed))? })
 }

@@ -9,6 +9,8 @@ use crate::proxy::error::Failure;
 use crate::proxy::exchange::Exchange;
 use crate::proxy::flow::Outgoing;
 use crate::proxy::limit::Admitted;
+use crate::proxy::retry::Again;
+use crate::proxy::retry::kept::KeptBody;
 
 use super::buffers::{BufferPool, Outbox};
 use super::facts::{Facts, Line};
@@ -53,6 +55,10 @@ pub struct Transaction {
     pub route: Option<usize>,
     /// It is answered with this, and goes nowhere.
     pub refusal: Option<Refusal>,
+    /// Its body as it was sent so far, while it may have to be sent again.
+    pub kept: Option<KeptBody>,
+    /// The response that has come is not wanted: the request goes out again.
+    pub again: Option<Again>,
     /// The endpoint that its client is at home with, if it says so.
     pub home: Option<u64>,
     /// What its endpoint is chosen by, where that is a hash.
@@ -104,6 +110,8 @@ impl Transaction {
             answers_itself: false,
             route: None,
             refusal: None,
+            kept: None,
+            again: None,
             home: None,
             key: None,
             entry: None,
@@ -122,6 +130,7 @@ impl Transaction {
         self.facts.place = None;
         self.admitted = Admitted::default();
         drop(self.entry.take());
+        self.kept = None;
     }
 }
 

@@ -15,6 +15,7 @@ use std::time::Duration;
 use crate::h1::Fields;
 use crate::limits;
 use crate::proxy::ids::RequestIds;
+use crate::proxy::retry::kept::KeptBodies;
 use crate::telemetry::metrics::{Counter, Shard};
 use crate::time::{Phase, Timestamp};
 
@@ -40,6 +41,8 @@ pub struct Worker {
     pub pool: BufferPool,
     /// Free cells of exchanges.
     pub transactions: TransactionPool,
+    /// Request bodies that may have to be sent again.
+    pub kept: Rc<KeptBodies>,
     /// Where every read lands.
     pub scratch: RefCell<Box<[u8]>>,
     /// Field table of the head being parsed.
@@ -73,6 +76,7 @@ impl Worker {
             clock,
             pool: BufferPool::new(shared.budget.pipes),
             transactions: TransactionPool::default(),
+            kept: Rc::default(),
             scratch: RefCell::new(vec![0; limits::SCRATCH_BYTES].into_boxed_slice()),
             fields: RefCell::new(Fields::new()),
             views: Views::new(Arc::clone(&shared), id_seed[0]),
