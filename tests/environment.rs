@@ -33,12 +33,12 @@ const VARIABLES: [(&str, &str); 6] = [
 fn a_flag_wins_over_the_environment_and_that_over_the_default() {
     let text = settings(&VARIABLES, "--header-timeout 9s --forwarded=off");
     for line in [
-        "--upstream=a:1\n--upstream=b:2\n",
-        "--request-timeout=7s\n",
-        "--header-timeout=9s\n",
-        "--body-timeout=60s\n",
-        "--log-query=on\n",
-        "--forwarded=off\n",
+        "upstreams = [\"a:1\", \"b:2\"]\n",
+        "\nrequest = \"7s\"\n",
+        "\nheader = \"9s\"\n",
+        "\nbody = \"60s\"\n",
+        "\nquery = true\n",
+        "\nforwarded = false\n",
     ] {
         assert!(text.contains(line), "{line}{text}");
     }
@@ -47,7 +47,7 @@ fn a_flag_wins_over_the_environment_and_that_over_the_default() {
 #[test]
 fn a_repeated_flag_replaces_the_whole_list_of_its_variable() {
     let text = settings(&VARIABLES, "--upstream c:3");
-    assert!(text.contains("\n--upstream=c:3\n--http2=on\n"), "{text}");
+    assert!(text.contains("\nupstreams = [\"c:3\"]\n"), "{text}");
 }
 
 #[test]

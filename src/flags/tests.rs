@@ -1,23 +1,30 @@
 //! Goal: the definition is complete (every flag has help, heading, default, variable, and is in the man page
-//! and completions), errors advise, and `check` prints what reads back as the same configuration.
+//! and completions), errors advise, `check` prints what reads back as the same configuration, and flags win over a file.
 //!
 //! Method: iterate clap's own definition; parse command lines. The environment is process-wide, so it is tested
 //! through the binary (`tests/environment.rs`).
 
-use std::num::NonZeroUsize;
+use std::num::{NonZeroU32, NonZeroUsize};
+use std::time::Duration;
 
 use proptest::prelude::*;
 
 use super::*;
 use crate::config::{
     ClientAuth, Forwarding, KeyPair, Listener, LogFormat, LogTarget, NEVER, Origin, Pool, ProxyVersion,
-    Scheme, Security, Service, Tls, Upstream, UpstreamTls,
+    Route, Scheme, Security, Service, Tls, Upstream, UpstreamTls,
 };
 use crate::limits::{self, MessageLimits};
 use crate::time::Timeouts;
 
 fn run(args: &[&str]) -> Result<Command, FlagsExit> {
-    parse(std::iter::once("ringress").chain(args.iter().copied()).map(OsString::from))
+    run_with(args, "")
+}
+
+/// The command line, and what is in every file there is.
+fn run_with(args: &[&str], file: &str) -> Result<Command, FlagsExit> {
+    let argv = std::iter::once("ringress").chain(args.iter().copied()).map(OsString::from);
+    parse(argv, &|_| Ok(file.to_owned()))
 }
 
 fn config(args: &[&str]) -> Config {
@@ -68,13 +75,14 @@ fn defaults_are_those_of_the_pure_rooms() {
         tls: Tls::default(),
         upstream_tls: UpstreamTls::default(),
         groups: vec![build::group(vec![origin], Pool::default(), None)],
-        routes: vec![build::route(Timeouts::default(), message.body_bytes_max)],
+        routes: vec![Route::everything(Timeouts::default(), message.body_bytes_max)],
         normalize_paths: false,
         http2: true,
         demo: false,
         workers: None,
         pin: true,
         max_connections: None,
+        max_connections_per_client: None,
         splice_min: Some(limits::SPLICE_BYTES_MIN),
         timeouts: Timeouts::default(),
         timeout_status: 504,
@@ -263,7 +271,7 @@ fn arguments_that_are_not_utf8_are_refused() {
     use std::os::unix::ffi::OsStringExt;
     for prefix in ["--access-log=", "--upstream=unix:/", "--", ""] {
         let arg = OsString::from_vec([prefix.as_bytes(), b"\xff"].concat());
-        let exit = parse([OsString::from("ringress"), arg]).unwrap_err();
+        let exit = parse([OsString::from("ringress"), arg], &|_| Ok(String::new())).unwrap_err();
         assert_eq!(exit.code, 2);
     }
 }
@@ -294,22 +302,6 @@ fn man_and_completions_mention_every_flag() {
         }
     }
     assert!(refused(&["completions", "tcsh"]).contains("bash"));
-}
-
-#[test]
-fn check_prints_every_flag_in_the_order_of_the_help() {
-    let tls = "--listen :1 --tls-listen 127.0.0.1:2 --cert c --key k --client-ca ca --http-redirect 127.0.0.1:3 \
-               --upstream-ca ca --upstream-cert c --upstream-key k";
-    let args = "check --upstream app:1 --trusted-proxies ::1 --accept-proxy ::1 --listen 127.0.0.1:1 --admin 127.0.0.1:4";
-    let args: Vec<&str> = args.split_whitespace().chain(tls.split_whitespace().skip(2)).collect();
-    assert!(matches!(run(&args), Ok(Command::Check(_))));
-    let text = effective(&config(&args));
-    let lines: Vec<&str> = text.lines().collect();
-    let flags = flags();
-    assert_eq!(lines.len(), flags.len(), "{text}");
-    for (line, arg) in lines.iter().zip(&flags) {
-        assert!(line.starts_with(&format!("--{}=", long(arg))), "{line}");
-    }
 }
 
 fn timeout() -> impl Strategy<Value = Option<Duration>> {
@@ -432,7 +424,8 @@ prop_compose! {
     fn any_config()(
         (http2, (tls, secure), upstream_tls) in (any::<bool>(), tls(), upstream_tls()),
         (listen, upstreams) in (listeners(), proptest::collection::vec(origin(), 0..4)),
-        (workers, pin, max_connections) in (0usize..=1024, any::<bool>(), 0usize..=1_000_000_000),
+        (workers, pin) in (0usize..=1024, any::<bool>()),
+        (max_connections, per_client) in (0usize..=1_000_000_000, 0u32..=1_000_000_000),
         splice_min in proptest::option::of(1u64..),
         (timeouts, timeout_status) in (timeouts(), 500u16..=599),
         message in message_limits(),
@@ -457,11 +450,12 @@ prop_compose! {
             upstream_tls,
             demo: upstreams.is_empty(),
             groups: vec![build::group(upstreams, pool, send_proxy)],
-            routes: vec![build::route(timeouts, message.body_bytes_max)],
+            routes: vec![Route::everything(timeouts, message.body_bytes_max)],
             normalize_paths: false,
             workers: NonZeroUsize::new(workers),
             pin,
             max_connections: NonZeroUsize::new(max_connections),
+            max_connections_per_client: NonZeroU32::new(per_client),
             splice_min,
             timeouts,
             timeout_status,
@@ -483,8 +477,7 @@ proptest! {
     #[test]
     fn what_check_prints_reads_back_as_the_same_configuration(config in any_config()) {
         let text = effective(&config);
-        let args: Vec<&str> = text.lines().collect();
-        prop_assert_eq!(run(&args), Ok(Command::Serve(Box::new(config))));
+        prop_assert_eq!(run_with(&["--config", "x"], &text), Ok(Command::Serve(Box::new(config))), "{}", text);
     }
 }
 
