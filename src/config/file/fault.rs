@@ -232,7 +232,7 @@ mod tests {
     fn columns_are_characters_and_long_lines_are_cut() {
         let text = format!("a = \"{}\"\r\nbä = 1", "ö".repeat(500));
         let fault = |span| Fault { span: Some(span), message: String::new(), help: None };
-        assert_eq!(fault(1010..1011).place(&text), Some(Place { line: 2, column: 3 }));
+        assert_eq!(fault(1011..1012).place(&text), Some(Place { line: 2, column: 3 }));
         let middle = fault(505..507).render("x", &text);
         assert!(middle.lines().all(|line| line.chars().count() < 130), "{middle}");
         // A place that is no place is none.

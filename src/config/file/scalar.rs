@@ -1,6 +1,7 @@
 //! Single values of the file: each remembers where it stands, so that whatever refuses it later can point at it.
 
 use std::borrow::Cow;
+use std::marker::PhantomData;
 use std::ops::Range;
 
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
@@ -98,11 +99,26 @@ impl<T> Value<T> {
 
 impl<'de, T: Scalar> Deserialize<'de> for Value<T> {
     fn deserialize<D: Deserializer<'de>>(from: D) -> Result<Self, D::Error> {
-        let raw: Spanned<Expected<T>> = Spanned::deserialize(from)?;
-        let span = raw.span();
-        T::read(&raw.into_inner().0)
-            .map(|it| Value { it, span: Some(span) })
-            .map_err(|error| de::Error::custom(expectation::<T>(&error)))
+        let value: Spanned<Checked<T>> = Spanned::deserialize(from)?;
+        let span = value.span();
+        Ok(Value { it: value.into_inner().0, span: Some(span) })
+    }
+}
+
+/// A value that is checked while it is visited: the reader of TOML gives what fails there its place, even in a list.
+struct Checked<T>(T);
+
+impl<'de, T: Scalar> Deserialize<'de> for Checked<T> {
+    fn deserialize<D: Deserializer<'de>>(from: D) -> Result<Self, D::Error> {
+        from.deserialize_any(ScalarVisitor(PhantomData::<T>)).map(Checked)
+    }
+}
+
+struct ScalarVisitor<T>(PhantomData<T>);
+
+impl<T: Scalar> ScalarVisitor<T> {
+    fn check<E: de::Error>(raw: &Raw) -> Result<T, E> {
+        T::read(raw).map_err(|error| E::custom(expectation::<T>(&error)))
     }
 }
 
@@ -111,35 +127,23 @@ fn expectation<T: Scalar>(error: &str) -> String {
     if error.starts_with("found ") { format!("expected {}, {error}", T::EXPECTED) } else { error.to_owned() }
 }
 
-/// A [`Raw`] value whose reader knows what `T` expects.
-struct Expected<T>(Raw, std::marker::PhantomData<T>);
-
-impl<'de, T: Scalar> Deserialize<'de> for Expected<T> {
-    fn deserialize<D: Deserializer<'de>>(from: D) -> Result<Self, D::Error> {
-        from.deserialize_any(RawVisitor(std::marker::PhantomData::<T>))
-            .map(|raw| Expected(raw, std::marker::PhantomData))
-    }
-}
-
-struct RawVisitor<T>(std::marker::PhantomData<T>);
-
-impl<T: Scalar> Visitor<'_> for RawVisitor<T> {
-    type Value = Raw;
+impl<T: Scalar> Visitor<'_> for ScalarVisitor<T> {
+    type Value = T;
 
     fn expecting(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.write_str(T::EXPECTED)
     }
 
-    fn visit_str<E: de::Error>(self, text: &str) -> Result<Raw, E> {
-        Ok(Raw::Text(text.to_owned()))
+    fn visit_str<E: de::Error>(self, text: &str) -> Result<T, E> {
+        Self::check(&Raw::Text(text.to_owned()))
     }
 
-    fn visit_i64<E: de::Error>(self, number: i64) -> Result<Raw, E> {
-        Ok(Raw::Number(number))
+    fn visit_i64<E: de::Error>(self, number: i64) -> Result<T, E> {
+        Self::check(&Raw::Number(number))
     }
 
-    fn visit_bool<E: de::Error>(self, on: bool) -> Result<Raw, E> {
-        Ok(Raw::Switch(on))
+    fn visit_bool<E: de::Error>(self, on: bool) -> Result<T, E> {
+        Self::check(&Raw::Switch(on))
     }
 }
 

@@ -36,7 +36,7 @@ pub fn route(route: &Route, config: &Config, common: &Retry) -> document::Route 
         request_headers: edits(&route.request_fields),
         response_headers: edits(&route.response_fields),
         timeouts: timeouts(&route.timeouts, &config.timeouts),
-        retry: Some(retry(&route.retry)).filter(|_| route.retry != *common),
+        retry: differing_retry(&route.retry, common),
         limit: Some(route.limits.iter().map(limit).collect()).filter(|_| !route.limits.is_empty()),
         ..document::Route::default()
     };
@@ -145,6 +145,23 @@ pub fn retry(retry: &Retry) -> document::Retry {
         budget_percent: set(Percent(retry.budget_percent)),
         max_body_bytes: set(KeptBytes(retry.body_bytes_max)),
     }
+}
+
+/// Where a route differs from what the others try again.
+fn differing_retry(own: &Retry, common: &Retry) -> Option<document::Retry> {
+    let full = retry(own);
+    let written = document::Retry {
+        connect_failure: full.connect_failure.filter(|_| own.connect_failure != common.connect_failure),
+        refused_stream: full.refused_stream.filter(|_| own.refused_stream != common.refused_stream),
+        reset_before_response: full
+            .reset_before_response
+            .filter(|_| own.reset_before_response != common.reset_before_response),
+        statuses: full.statuses.filter(|_| own.statuses != common.statuses),
+        max: full.max.filter(|_| own.max != common.max),
+        budget_percent: full.budget_percent.filter(|_| own.budget_percent != common.budget_percent),
+        max_body_bytes: full.max_body_bytes.filter(|_| own.body_bytes_max != common.body_bytes_max),
+    };
+    Some(written).filter(|_| own != common)
 }
 
 fn limit(limit: &Limit) -> Table<document::Limit> {

@@ -39,6 +39,7 @@ pub fn resolve(document: &Document) -> Result<Config, Fault> {
     let message = message(limits)?;
     let retry = self::retry(document.retry.as_ref(), &route::Retry::default());
     let defaults = Defaults { timeouts, body_bytes_max: message.body_bytes_max, retry, pool };
+    let upstream_tls = listeners::upstream_tls(&document.upstream_tls)?;
     let normalize_paths = or(&server.normalize_paths, true);
     let (groups, routes) = if demo {
         demo_alone(document, &defaults)?
@@ -52,7 +53,7 @@ pub fn resolve(document: &Document) -> Result<Config, Fault> {
         listeners: listeners.listeners,
         http2: or(&server.http2, true),
         tls: listeners.tls,
-        upstream_tls: listeners::upstream_tls(&document.upstream_tls)?,
+        upstream_tls,
         groups,
         routes,
         normalize_paths,
