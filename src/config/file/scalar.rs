@@ -57,6 +57,8 @@ pub enum Form {
     Either,
     /// `true` or `false`.
     Switch,
+    /// A string, or `true`.
+    TextOrTrue,
     /// One of these strings.
     Words(&'static [&'static str]),
 }
@@ -177,6 +179,9 @@ impl<T: Scalar> JsonSchema for Value<T> {
             Form::Number => json_schema!({ "type": "integer", "title": kind }),
             Form::Either => json_schema!({ "type": ["string", "integer"], "title": kind }),
             Form::Switch => json_schema!({ "type": "boolean", "title": kind }),
+            Form::TextOrTrue => {
+                json_schema!({ "anyOf": [{ "type": "string" }, { "const": true }], "title": kind })
+            }
             Form::Words(words) => json_schema!({ "enum": words, "title": kind }),
         }
     }

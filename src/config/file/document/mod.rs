@@ -32,6 +32,7 @@ use crate::config::{LogFormat, LogTarget};
 /// the default.
 #[derive(Clone, Debug, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "kebab-case", deny_unknown_fields)]
+#[schemars(title = "Configuration of Ringress")]
 pub struct Document {
     /// The process: threads, connections, and what is true for every request.
     #[serde(default)]
@@ -113,7 +114,7 @@ pub struct Listener {
 pub struct Tls {
     /// Authorities in PEM that clients' certificates have to come from. Without it clients are not asked.
     pub client_ca: Option<Value<PathBuf>>,
-    /// Whether a client without a certificate is let in.
+    /// With `client-ca`: whether a client without a certificate is let in. Without it `required`.
     pub client_auth: Option<Value<Requirement>>,
     /// Certificates. A client is shown the one for the name it asks for, else the first.
     pub certificate: Option<Vec<Table<Certificate>>>,

@@ -84,7 +84,7 @@ pub struct Redirect {
 pub struct Respond {
     /// Its status, 200 to 599.
     pub status: Option<Value<ResponseStatus>>,
-    /// Its Content-Type.
+    /// Its Content-Type. Without it `text/plain; charset=utf-8`, where there is a body.
     pub content_type: Option<Value<FieldValue>>,
     /// Its body. Without it there is none.
     pub body: Option<Value<String>>,
@@ -216,12 +216,12 @@ pub struct Limit {
     /// Who counts as one: `client` (the address; of IPv6, its /64), `header:NAME` (a value of this field), or `route`
     /// (everybody).
     pub key: Value<LimitKey>,
-    /// So many requests
+    /// Requests in the time of `per`.
     pub requests: Option<Value<NonZeroU32>>,
-    /// in this time,
+    /// The time that `requests` are counted in.
     pub per: Option<Value<Duration>>,
-    /// and so many at once, after a pause. Without it as many as `requests`.
+    /// Requests at once after a pause. Without it as many as `requests`.
     pub burst: Option<Value<NonZeroU32>>,
-    /// Requests at once.
+    /// Requests that may be under way at the same time.
     pub concurrent: Option<Value<NonZeroU32>>,
 }

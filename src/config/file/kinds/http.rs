@@ -191,7 +191,7 @@ pub struct FieldCondition(pub Option<Box<str>>);
 impl Scalar for FieldCondition {
     const KIND: &'static str = "field value or true";
     const EXPECTED: &'static str = "the value of a field in quotes, or `true` for any value";
-    const FORM: Form = Form::Text;
+    const FORM: Form = Form::TextOrTrue;
 
     fn read(raw: &Raw) -> Result<Self, String> {
         match raw {
