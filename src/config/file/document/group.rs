@@ -11,7 +11,7 @@ use serde::de::{self, Deserializer, MapAccess, Visitor};
 use serde::{Deserialize, Serialize};
 
 use super::Pool;
-use crate::config::file::kinds::{BalanceWord, CookieName, Percent, Reference, Statuses};
+use crate::config::file::kinds::{Authority, BalanceWord, CookieName, Percent, Reference, Statuses};
 use crate::config::file::scalar::{Table, Value};
 use crate::config::group::HashKey;
 use crate::config::value::duration::Timeout;
@@ -45,11 +45,8 @@ pub struct Group {
     /// Probes. Without it an endpoint is never probed.
     pub check: Option<Table<Check>>,
     /// Where the group differs from `[pool]`.
-    pub pool: Option<GroupPool>,
+    pub pool: Option<Pool>,
 }
-
-/// Where a group differs from `[pool]`.
-pub type GroupPool = Pool;
 
 /// An upstream with its share.
 #[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
@@ -173,7 +170,7 @@ pub enum EjectionSetting {
     /// `true` is the defaults, `false` is never.
     Switch(bool),
     /// Where it differs from the defaults.
-    Table(Table<Ejection>),
+    Table(Box<Table<Ejection>>),
 }
 
 impl<'de> Deserialize<'de> for EjectionSetting {
@@ -181,7 +178,9 @@ impl<'de> Deserialize<'de> for EjectionSetting {
         let either: Table<SwitchOrEjection> = Table::deserialize(from)?;
         Ok(match either.it {
             SwitchOrEjection::Switch(on) => EjectionSetting::Switch(on),
-            SwitchOrEjection::Table(it) => EjectionSetting::Table(Table { it, span: either.span }),
+            SwitchOrEjection::Table(it) => {
+                EjectionSetting::Table(Box::new(Table { it: *it, span: either.span }))
+            }
         })
     }
 }
@@ -189,7 +188,7 @@ impl<'de> Deserialize<'de> for EjectionSetting {
 /// What [`EjectionSetting`] is read through.
 enum SwitchOrEjection {
     Switch(bool),
-    Table(Ejection),
+    Table(Box<Ejection>),
 }
 
 impl<'de> Deserialize<'de> for SwitchOrEjection {
@@ -212,7 +211,7 @@ impl<'de> Visitor<'de> for EjectionVisitor {
     }
 
     fn visit_map<M: MapAccess<'de>>(self, map: M) -> Result<SwitchOrEjection, M::Error> {
-        Ejection::deserialize(MapAccessDeserializer::new(map)).map(SwitchOrEjection::Table)
+        Ejection::deserialize(MapAccessDeserializer::new(map)).map(Box::new).map(SwitchOrEjection::Table)
     }
 }
 
@@ -240,7 +239,7 @@ pub struct Check {
     /// Only connect.
     pub tcp: Option<Value<bool>>,
     /// The Host field of an HTTP probe. Without it: the endpoint's own address.
-    pub host: Option<Value<ProbeHost>>,
+    pub host: Option<Value<Authority>>,
     /// Statuses that are good: one, or a range.
     pub expect: Option<Value<Statuses>>,
     /// Time between two probes.
@@ -252,6 +251,3 @@ pub struct Check {
     /// Bad probes in a row that take it out.
     pub unhealthy: Option<Value<NonZeroU32>>,
 }
-
-/// The Host field of a probe.
-pub type ProbeHost = crate::config::file::kinds::Authority;

@@ -13,7 +13,7 @@ use serde::{Deserialize, Serialize};
 
 pub use self::entries::Entries;
 pub use self::group::{
-    Check, Ejection, EjectionSetting, Group, GroupPool, Queue, Sticky, WeighedUpstream, WrittenUpstream,
+    Check, Ejection, EjectionSetting, Group, Queue, Sticky, WeighedUpstream, WrittenUpstream,
 };
 pub use self::route::{FieldEdits, Limit, OneOrMore, Redirect, Respond, Retry, Route, RouteTimeouts};
 use super::kinds::{

@@ -19,7 +19,7 @@ pub fn group(group: &Group, common: &Pool) -> document::Group {
         Balance::Hash(key) => (BalanceWord::Hash, set(key.clone())),
     };
     let ejection = match &group.ejection {
-        Some(it) => EjectionSetting::Table(Table::new(ejection(it))),
+        Some(it) => EjectionSetting::Table(Box::new(Table::new(ejection(it)))),
         None => EjectionSetting::Switch(false),
     };
     let slow_start = Some(group.slow_start).filter(|time| *time > Duration::ZERO);

@@ -156,7 +156,7 @@ fn ejection(written: Option<&EjectionSetting>) -> Result<Option<Ejection>, Fault
     let (written, place) = match written {
         None | Some(EjectionSetting::Switch(true)) => return Ok(Some(default)),
         Some(EjectionSetting::Switch(false)) => return Ok(None),
-        Some(EjectionSetting::Table(Table { it, span })) => (it, span),
+        Some(EjectionSetting::Table(table)) => (&table.it, &table.span),
     };
     let consecutive = or(&written.consecutive, default.consecutive.map_or(0, NonZeroU32::get));
     let Percent(percent) = or(&written.error_percent, Percent(default.error_percent.unwrap_or(0)));
