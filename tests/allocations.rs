@@ -139,7 +139,7 @@ fn answer(stream: TcpStream) {
 
 fn config(origin: SocketAddr, log: &str) -> Config {
     let args = format!("ringress --listen 127.0.0.1:0 --upstream {origin} --workers 1 --access-log {log}");
-    match flags::parse(args.split(' ').map(Into::into)) {
+    match flags::parse(args.split(' ').map(Into::into), &|path| std::fs::read_to_string(path)) {
         Ok(Command::Serve(config)) => *config,
         other => panic!("{other:?}"),
     }

@@ -215,7 +215,7 @@ mod tests {
 
     fn config(args: &[&str]) -> Config {
         let argv = ["ringress"].iter().chain(args).map(Into::into);
-        match flags::parse(argv.collect::<Vec<_>>()) {
+        match flags::parse(argv.collect::<Vec<_>>(), &|path| std::fs::read_to_string(path)) {
             Ok(Command::Serve(config)) => *config,
             other => panic!("{other:?}"),
         }
