@@ -31,6 +31,7 @@ pub mod relay;
 pub mod shared;
 pub mod socket;
 pub mod splice;
+pub mod steer;
 pub mod thread;
 pub mod timer;
 pub mod tls;

@@ -1,5 +1,6 @@
 //! What workers and control share: one immutable configuration, the endpoint list, a few relaxed counters.
 
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU8, AtomicUsize, Ordering};
 use std::time::Instant;
 
@@ -9,6 +10,7 @@ use crate::config::Config;
 use crate::limits;
 use crate::proxy::endpoint::Endpoints;
 
+use super::steer::Crew;
 use super::tls::certificates::host_of;
 use super::tls::{OriginTls, ServerTls};
 
@@ -67,6 +69,8 @@ pub struct Shared {
     /// The start of every worker's clock.
     pub epoch: Instant,
     connections: AtomicUsize,
+    /// The workers; nobody until they are about to start.
+    pub crew: Crew,
     /// What the descriptor limit allows.
     pub budget: Budget,
     lifecycle: AtomicU8,
@@ -85,6 +89,7 @@ impl Shared {
             https_port: 443,
             epoch,
             connections: AtomicUsize::new(0),
+            crew: Crew::default(),
             budget,
             lifecycle: AtomicU8::new(0),
         }
@@ -113,15 +118,16 @@ impl Shared {
         self.lifecycle.fetch_max(next as u8, Ordering::Relaxed);
     }
 
-    /// Counts a client connection in; `None` when `--max-connections` are open. Two workers may pass the last
+    /// Counts a client connection of `worker` in; `None` when `--max-connections` are open. Two workers may pass the last
     /// place at once: the bound is exceeded by less than the number of workers.
     #[must_use]
-    pub fn admit(self: &std::sync::Arc<Self>) -> Option<Admission> {
+    pub fn admit(self: &Arc<Self>, worker: usize) -> Option<Admission> {
         if self.connections.load(Ordering::Relaxed) >= self.budget.connections {
             return None;
         }
         self.connections.fetch_add(1, Ordering::Relaxed);
-        Some(Admission(std::sync::Arc::clone(self)))
+        self.crew.enter(worker);
+        Some(Admission { shared: Arc::clone(self), worker })
     }
 
     /// Client connections open now.
@@ -131,13 +137,26 @@ impl Shared {
     }
 }
 
-/// A client connection's place among `--max-connections`; given back when dropped.
+/// A client connection's place among `--max-connections` and among those of a worker; given back when dropped.
 #[derive(Debug)]
-pub struct Admission(std::sync::Arc<Shared>);
+pub struct Admission {
+    shared: Arc<Shared>,
+    worker: usize,
+}
+
+impl Admission {
+    /// From now on it is a connection of `worker`.
+    pub fn move_to(&mut self, worker: usize) {
+        self.shared.crew.enter(worker);
+        self.shared.crew.leave(self.worker);
+        self.worker = worker;
+    }
+}
 
 impl Drop for Admission {
     fn drop(&mut self) {
-        self.0.connections.fetch_sub(1, Ordering::Relaxed);
+        self.shared.crew.leave(self.worker);
+        self.shared.connections.fetch_sub(1, Ordering::Relaxed);
     }
 }
 

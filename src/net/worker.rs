@@ -23,6 +23,7 @@ use super::clock::Clock;
 use super::journal::Journal;
 use super::log_sink::LogSink;
 use super::shared::{Lifecycle, Shared};
+use super::steer::Excess;
 use super::timer::Timers;
 use super::tls::OriginTls;
 use super::transaction::TransactionPool;
@@ -31,6 +32,8 @@ use super::upstream::Upstreams;
 /// Everything a worker's tasks use.
 #[derive(Debug)]
 pub struct Worker {
+    /// Its number, from 0.
+    pub index: usize,
     /// The process.
     pub shared: Arc<Shared>,
     /// Clocks.
@@ -53,6 +56,8 @@ pub struct Worker {
     pub metrics: Arc<Shard>,
     /// Access log.
     pub journal: Journal,
+    /// Whether it has more connections than others.
+    pub excess: Excess,
     /// Request identifiers.
     pub ids: RefCell<RequestIds>,
     /// Tasks that a drain waits for, and who waits for the last one.
@@ -73,6 +78,7 @@ impl Worker {
         let clock = Rc::new(Clock::new(shared.epoch));
         clock.refresh();
         Rc::new(Worker {
+            index,
             timers: Timers::new(Rc::clone(&clock)),
             clock,
             pool: BufferPool::new(shared.budget.pipes),
@@ -83,6 +89,7 @@ impl Worker {
             journal: Journal::new(log, &shared.config, Arc::clone(&metrics)),
             upstream_tls: shared.upstream_tls.of_worker(),
             metrics,
+            excess: Excess::default(),
             ids: RefCell::new(RequestIds::new(id_seed)),
             held: Cell::new(0),
             released: RefCell::new(None),
