@@ -161,7 +161,7 @@ impl Crew {
 /// How long a worker has had clearly more connections than the least loaded one.
 ///
 /// Chance and bursts make differences that are gone a moment later: a worker that wakes first takes its whole queue while
-/// its neighbour's still waits. A connection handed over for such a one costs some 7 µs for nothing, and with short
+/// its neighbour's still waits. A connection handed over for such a one costs some 10 µs for nothing, and with short
 /// connections there are many. So a difference has to last, unless it is so large that it will.
 #[derive(Debug)]
 pub struct Excess {
