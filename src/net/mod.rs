@@ -36,6 +36,7 @@ pub mod shared;
 pub mod site;
 pub mod socket;
 pub mod splice;
+pub mod steer;
 pub mod thread;
 pub mod timer;
 pub mod tls;

@@ -92,6 +92,7 @@ fn write_all(out: &mut String, snapshot: &Snapshot<'_>, format: Format) -> fmt::
         write_family(out, name, "gauge", gauge.help())?;
         match gauge {
             Gauge::ConnectionsOpen => writeln!(out, "{name} {}", snapshot.connections_open)?,
+            Gauge::WorkerConnections => write_by_worker(out, name, snapshot.shards)?,
             Gauge::Endpoints => writeln!(out, "{name} {}", snapshot.endpoints)?,
             Gauge::Lifecycle => writeln!(out, "{name} {}", snapshot.lifecycle)?,
             Gauge::BuildInfo => writeln!(out, "{name}{{version=\"{version}\"}} 1")?,
@@ -124,6 +125,17 @@ fn write_counters(out: &mut String, shards: &[Arc<Shard>], format: Format) -> fm
             None => writeln!(out, "ringress_{family}_total {value}")?,
             Some((key, word)) => writeln!(out, "ringress_{family}_total{{{key}=\"{word}\"}} {value}")?,
         }
+    }
+    Ok(())
+}
+
+/// Connections open, worker by worker.
+fn write_by_worker(out: &mut String, name: &str, shards: &[Arc<Shard>]) -> fmt::Result {
+    for (worker, shard) in shards.iter().enumerate() {
+        // In this order, what ends between the two looks makes the figure too large by one, not negative.
+        let closed = shard.value(Counter::ConnectionsClosed);
+        let open = shard.value(Counter::ConnectionsAccepted).saturating_sub(closed);
+        writeln!(out, "{name}{{worker=\"{worker}\"}} {open}")?;
     }
     Ok(())
 }
@@ -187,20 +199,28 @@ pub fn escape(value: &str, out: &mut String) {
 #[derive(Clone, Copy, Debug)]
 enum Gauge {
     ConnectionsOpen,
+    WorkerConnections,
     Endpoints,
     Lifecycle,
     BuildInfo,
     Started,
 }
 
-const GAUGES: [Gauge; 5] =
-    [Gauge::ConnectionsOpen, Gauge::Endpoints, Gauge::Lifecycle, Gauge::BuildInfo, Gauge::Started];
+const GAUGES: [Gauge; 6] = [
+    Gauge::ConnectionsOpen,
+    Gauge::WorkerConnections,
+    Gauge::Endpoints,
+    Gauge::Lifecycle,
+    Gauge::BuildInfo,
+    Gauge::Started,
+];
 
 impl Gauge {
     /// The whole name. The last one is what every program calls it.
     const fn name(self) -> &'static str {
         match self {
             Gauge::ConnectionsOpen => "ringress_connections_open",
+            Gauge::WorkerConnections => "ringress_worker_connections",
             Gauge::Endpoints => "ringress_endpoints",
             Gauge::Lifecycle => "ringress_lifecycle",
             Gauge::BuildInfo => "ringress_build_info",
@@ -211,6 +231,7 @@ impl Gauge {
     const fn help(self) -> &'static str {
         match self {
             Gauge::ConnectionsOpen => "Client connections open now.",
+            Gauge::WorkerConnections => "Client connections open now, by the worker that serves them.",
             Gauge::Endpoints => "Addresses that requests may be sent to, names resolved.",
             Gauge::Lifecycle => "0 while running, 1 while draining, 2 while what still runs is being cut.",
             Gauge::BuildInfo => "Always 1; the label says which version runs.",
@@ -242,6 +263,9 @@ const fn help(counter: Counter) -> &'static str {
     match counter {
         Counter::ConnectionsAccepted => "Client connections accepted.",
         Counter::ConnectionsClosed => "Client connections that ended.",
+        Counter::ConnectionsHandedOver => {
+            "Client connections that one worker accepted and another one with fewer serves."
+        }
         Counter::Requests => "Request heads understood and taken on.",
         Counter::Responses1xx
         | Counter::Responses2xx
@@ -307,6 +331,7 @@ mod tests {
                 shard.add(counter, n);
             }
         }
+        shards[0].add(Counter::ConnectionsAccepted, 5); // 6 in all, of which 2 have ended
         let snapshot = Snapshot {
             shards: &shards,
             connections_open: 7,
@@ -322,6 +347,10 @@ mod tests {
 # HELP ringress_connections_open Client connections open now.
 # TYPE ringress_connections_open gauge
 ringress_connections_open 7
+# HELP ringress_worker_connections Client connections open now, by the worker that serves them.
+# TYPE ringress_worker_connections gauge
+ringress_worker_connections{worker=\"0\"} 4
+ringress_worker_connections{worker=\"1\"} 0
 # HELP ringress_endpoints Addresses that requests may be sent to, names resolved.
 # TYPE ringress_endpoints gauge
 ringress_endpoints 3
@@ -342,19 +371,19 @@ process_start_time_seconds 1700000000.045
         assert!(text.starts_with(
             "# HELP ringress_connections_accepted_total Client connections accepted.\n\
              # TYPE ringress_connections_accepted_total counter\n\
-             ringress_connections_accepted_total 2\n\
+             ringress_connections_accepted_total 7\n\
              # HELP ringress_connections_closed_total Client connections that ended.\n"
         ));
         assert!(text.contains(
             "# TYPE ringress_responses_total counter\n\
-             ringress_responses_total{class=\"1xx\"} 8\n\
-             ringress_responses_total{class=\"2xx\"} 10\n\
-             ringress_responses_total{class=\"3xx\"} 12\n\
-             ringress_responses_total{class=\"4xx\"} 14\n\
-             ringress_responses_total{class=\"5xx\"} 16\n\
+             ringress_responses_total{class=\"1xx\"} 10\n\
+             ringress_responses_total{class=\"2xx\"} 12\n\
+             ringress_responses_total{class=\"3xx\"} 14\n\
+             ringress_responses_total{class=\"4xx\"} 16\n\
+             ringress_responses_total{class=\"5xx\"} 18\n\
              # HELP ringress_exchanges_cut_total "
         ));
-        assert!(text.ends_with(&format!("\nringress_bytes_out_total 76\n{GAUGE_LINES}")), "{text}");
+        assert!(text.ends_with(&format!("\nringress_bytes_out_total 78\n{GAUGE_LINES}")), "{text}");
     }
 
     #[test]
@@ -363,7 +392,7 @@ process_start_time_seconds 1700000000.045
         assert!(text.starts_with(
             "# HELP ringress_connections_accepted Client connections accepted.\n\
              # TYPE ringress_connections_accepted counter\n\
-             ringress_connections_accepted_total 2\n"
+             ringress_connections_accepted_total 7\n"
         ));
         assert!(text.ends_with(&format!("{GAUGE_LINES}# EOF\n")), "{text}");
         let samples =
@@ -379,7 +408,7 @@ process_start_time_seconds 1700000000.045
             text.lines().filter(|l| !l.starts_with('#')).map(|l| l.rsplit_once(' ').unwrap().0).collect();
         assert_eq!(types.iter().collect::<HashSet<_>>().len(), types.len(), "{types:?}");
         assert_eq!(series.iter().collect::<HashSet<_>>().len(), series.len(), "{series:?}");
-        assert_eq!(series.len(), Counter::ALL.len() + GAUGES.len());
+        assert_eq!(series.len(), Counter::ALL.len() + GAUGES.len() + 1, "one per worker of two");
         let helps = text.lines().filter_map(|line| line.strip_prefix("# HELP "));
         assert!(
             helps.clone().count() == types.len() && helps.clone().all(|help| !help.contains(['\\', '"']))
