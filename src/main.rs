@@ -2,7 +2,7 @@
 
 use std::process::ExitCode;
 
-use ringress::control::server;
+use ringress::control::{server, upgrade};
 use ringress::flags::{self, Command};
 use ringress::net::memory;
 
@@ -19,6 +19,13 @@ fn main() -> ExitCode {
             Ok(()) => ExitCode::SUCCESS,
             Err(error) => {
                 eprintln!("ringress: {error}");
+                ExitCode::from(1)
+            }
+        },
+        Ok(Command::Upgrade(running)) => match upgrade::ask(&running) {
+            Ok(done) => print(&done),
+            Err(reason) => {
+                eprintln!("ringress: {reason}");
                 ExitCode::from(1)
             }
         },

@@ -128,15 +128,19 @@ pub struct Watcher {
 }
 
 impl Watcher {
-    /// Starts the thread.
+    /// Starts the thread. It calls `loaded` after each load that was asked for, whatever came of it.
     ///
     /// # Errors
     /// The thread cannot be started.
-    pub fn start(loader: Loader, shared: Arc<Shared>) -> io::Result<Watcher> {
+    pub fn start(
+        loader: Loader,
+        shared: Arc<Shared>,
+        loaded: impl Fn() + Send + 'static,
+    ) -> io::Result<Watcher> {
         let (ask, asked) = sync_channel(1);
         let thread = std::thread::Builder::new()
             .name("certificates".into())
-            .spawn(move || watch(loader, &shared, &asked))?;
+            .spawn(move || watch(loader, &shared, &asked, &loaded))?;
         Ok(Watcher { ask, _thread: thread })
     }
 
@@ -146,7 +150,7 @@ impl Watcher {
     }
 }
 
-fn watch(mut loader: Loader, shared: &Shared, asked: &Receiver<()>) {
+fn watch(mut loader: Loader, shared: &Shared, asked: &Receiver<()>, done: &impl Fn()) {
     let mut loaded = loader.stamps();
     let mut seen = loaded.clone();
     loop {
@@ -162,6 +166,9 @@ fn watch(mut loader: Loader, shared: &Shared, asked: &Receiver<()>) {
         if asked || changed {
             loaded = now;
             reload(&mut loader, shared);
+        }
+        if asked {
+            done();
         }
     }
 }

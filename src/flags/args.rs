@@ -4,6 +4,8 @@
 //! Every flag has the environment variable `RINGRESS_` + its name in upper case with `_`. Clap appends the
 //! default and the variable to each help text.
 
+use std::path::PathBuf;
+
 use clap::builder::ArgPredicate;
 use clap::{ArgAction, Args, Parser, Subcommand};
 use clap_complete::Shell;
@@ -56,6 +58,8 @@ pub struct Cli {
 pub enum Action {
     /// Validate the same flags as for serving, and print the effective settings, one `--flag=value` a line
     Check(Box<Settings>),
+    /// Have a running server replaced by a new one, without losing a connection, and wait for the outcome
+    Upgrade(UpgradeArgs),
     /// Print the man page (roff)
     Man,
     /// Print a completion script
@@ -63,6 +67,18 @@ pub enum Action {
         /// Shell to complete for
         shell: Shell,
     },
+}
+
+/// The server to replace.
+#[derive(Args, Debug)]
+#[group(required = true, multiple = false)]
+pub struct UpgradeArgs {
+    /// Process id of the server
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=i64::from(i32::MAX)))]
+    pub pid: Option<u32>,
+    /// What the server was given as --pid-file
+    #[arg(long, value_name = "PATH")]
+    pub pid_file: Option<PathBuf>,
 }
 
 /// Every flag, by topic.
@@ -95,6 +111,9 @@ pub struct Settings {
     /// Metrics and probes.
     #[command(flatten)]
     pub admin: AdminArgs,
+    /// The process.
+    #[command(flatten)]
+    pub process: ProcessArgs,
 }
 
 /// Listeners and origins.
@@ -430,4 +449,13 @@ pub struct AdminArgs {
     /// they are: keep it on loopback, such as 127.0.0.1:9901. Repeatable, or separated by commas. Default: none
     #[arg(long, env = "RINGRESS_ADMIN", value_name = "ADDR", value_delimiter = ',')]
     pub admin: Vec<Listen>,
+}
+
+/// The process; `docs/upgrade.md` has the details.
+#[derive(Args, Debug)]
+#[command(next_help_heading = "Process")]
+pub struct ProcessArgs {
+    /// File that names the process that serves, once it does; SIGUSR2 (ringress upgrade) changes it. Default: none
+    #[arg(long, env = "RINGRESS_PID_FILE", value_name = "PATH")]
+    pub pid_file: Option<PathBuf>,
 }

@@ -21,6 +21,7 @@ mod tests;
 
 use std::ffi::OsString;
 use std::fmt;
+use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::error::{ContextKind, ContextValue, ErrorKind};
@@ -50,6 +51,17 @@ pub enum Command {
     Print(String),
     /// Print [`effective`] settings.
     Check(Box<Config>),
+    /// Have a running server replaced.
+    Upgrade(Running),
+}
+
+/// A server that runs.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Running {
+    /// The process with this id.
+    Process(u32),
+    /// The process that this file names.
+    File(PathBuf),
 }
 
 /// A command line that ends the process: bad usage, or `--help` and `--version`.
@@ -86,6 +98,11 @@ pub fn parse<I: IntoIterator<Item = OsString>>(argv: I) -> Result<Command, Flags
         None => build::config(cli.settings).map(Box::new).map(Command::Serve).map_err(usage),
         Some(Action::Check(settings)) => {
             build::config(*settings).map(Box::new).map(Command::Check).map_err(usage)
+        }
+        Some(Action::Upgrade(args)) => {
+            let file = args.pid_file.map(Running::File);
+            let running = args.pid.map(Running::Process).or(file);
+            running.map(Command::Upgrade).ok_or_else(|| usage("upgrade needs --pid or --pid-file"))
         }
         Some(Action::Man) => man().map(Command::Print),
         Some(Action::Completions { shell }) => Ok(Command::Print(completions(shell))),

@@ -45,7 +45,8 @@ fn write_settings(out: &mut String, config: &Config) -> fmt::Result {
     line(out, "log-format", config.log_format.name())?;
     line(out, "log-query", switch_word(config.log_query))?;
     line(out, "log-level", &config.log_level)?;
-    list(out, "admin", &config.admin)
+    list(out, "admin", &config.admin)?;
+    list(out, "pid-file", config.pid_file.as_ref().map(|file| file.display()))
 }
 
 fn write_tls(out: &mut String, config: &Config) -> fmt::Result {

@@ -193,7 +193,8 @@ impl Client {
         if self.transport.poll_readable(cx).is_ready() {
             return Poll::Ready(Ok(()));
         }
-        if arrival.started.is_none() && worker.shared.lifecycle() != Lifecycle::Running {
+        let shared = &worker.shared;
+        if arrival.started.is_none() && shared.lifecycle() != Lifecycle::Running && !shared.has_successor() {
             return Poll::Ready(Err(Failure::Timeout(Phase::Drain)));
         }
         let deadline = self.head_deadline(worker, arrival);
