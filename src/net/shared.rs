@@ -1,7 +1,7 @@
 //! What workers and control share: one immutable site, a few relaxed counters.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU8, AtomicU64, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, AtomicUsize, Ordering};
 use std::time::Instant;
 
 use arc_swap::ArcSwap;
@@ -69,6 +69,8 @@ pub struct Shared {
     /// What the descriptor limit allows.
     pub budget: Budget,
     lifecycle: AtomicU8,
+    /// See [`Shared::has_successor`].
+    succeeded: AtomicBool,
 }
 
 impl Shared {
@@ -85,6 +87,7 @@ impl Shared {
             crew: Crew::default(),
             budget,
             lifecycle: AtomicU8::new(0),
+            succeeded: AtomicBool::new(false),
         }
     }
 
@@ -106,9 +109,21 @@ impl Shared {
         }
     }
 
-    /// Moves on; never back.
+    /// Moves on; never back. Whoever sees it and then fences sees all that was stored before.
     pub fn advance_to(&self, next: Lifecycle) {
-        self.lifecycle.fetch_max(next as u8, Ordering::Relaxed);
+        self.lifecycle.fetch_max(next as u8, Ordering::Release);
+    }
+
+    /// Another process takes new connections: those we have are still good for a last request each. To close an idle one
+    /// now would reset the client whose request is on its way.
+    #[must_use]
+    pub fn has_successor(&self) -> bool {
+        self.succeeded.load(Ordering::Relaxed)
+    }
+
+    /// See [`Shared::has_successor`]; to be said before the drain begins. False: the service as a whole ends.
+    pub fn set_successor(&self, there_is_one: bool) {
+        self.succeeded.store(there_is_one, Ordering::Relaxed);
     }
 
     /// Counts a client connection of `worker` in; `None` when `--max-connections` are open. Two workers may pass the last
