@@ -18,7 +18,7 @@ use thiserror::Error;
 use crate::config::group::Probe;
 use crate::config::{ProxyVersion, Security};
 use crate::h1::head::{Parsed, parse_response};
-use crate::h1::{Fields, HeadError, Method};
+use crate::h1::{Fields, Framing, HeadError, Method, ResponseHead};
 use crate::limits;
 use crate::net::connect::{self, Begun};
 use crate::net::site::Site;
@@ -30,8 +30,16 @@ use crate::proxy::proxy_protocol;
 use super::http2;
 use super::task::Target;
 
-/// Ends a connection whose probe was good; nothing depends on it.
+/// Ends a connection once everybody knows what came of the probe; nothing depends on it.
 pub type Closing = Pin<Box<dyn Future<Output = ()>>>;
+
+/// The endpoint did all that was asked of it.
+pub struct Answer {
+    /// It is not well all the same: its status says so.
+    pub bad: Option<Bad>,
+    /// To part with it.
+    pub closing: Closing,
+}
 
 /// Why a probe was bad.
 #[derive(Debug, Error)]
@@ -74,8 +82,8 @@ pub enum Bad {
 /// Probes `target` once.
 ///
 /// # Errors
-/// It is not well.
-pub async fn run(target: &Target, site: &Site) -> Result<Closing, Bad> {
+/// It gave no answer.
+pub async fn run(target: &Target, site: &Site) -> Result<Answer, Bad> {
     let endpoint = &target.endpoint;
     let mut socket = reach(&endpoint.address).await?;
     if let Some(version) = target.send_proxy {
@@ -84,18 +92,19 @@ pub async fn run(target: &Target, site: &Site) -> Result<Closing, Bad> {
     let mut socket = secure(endpoint, site, socket).await?;
     let Probe::Http { path, host, expect } = &target.check.probe else {
         socket.goodbye();
-        return Ok(Box::pin(async move { drop(socket) }));
+        return Ok(Answer { bad: None, closing: Box::pin(async {}) });
     };
     let host = host.as_deref().map_or_else(|| host_of(endpoint), str::to_owned);
     let (status, closing) = if endpoint.scheme.http2 {
         http2::ask(socket, endpoint.scheme, &host, path).await?
     } else {
         send(&mut socket, request(&host, path).as_bytes()).await?;
-        let status = status(&mut socket, site).await?;
-        (status, Box::pin(see_off(socket)) as Closing)
+        let (status, rest) = response(&mut socket, site).await?;
+        (status, Box::pin(see_off(socket, rest)) as Closing)
     };
     let (first, last) = *expect;
-    if (first..=last).contains(&status) { Ok(closing) } else { Err(Bad::Status(status)) }
+    let bad = (!(first..=last).contains(&status)).then_some(Bad::Status(status));
+    Ok(Answer { bad, closing })
 }
 
 async fn reach(address: &Address) -> Result<Socket, Bad> {
@@ -181,8 +190,9 @@ fn host_of(endpoint: &Endpoint) -> String {
     if address.port() == usual { host } else { format!("{host}:{}", address.port()) }
 }
 
-/// The status of the response, by the parser and within the limits of traffic. Interim responses are passed over.
-async fn status(socket: &mut Socket, site: &Site) -> Result<u16, Bad> {
+/// The status of the response, by the parser and within the limits of traffic, and how many bytes follow, if the head
+/// says so. Interim responses are passed over.
+async fn response(socket: &mut Socket, site: &Site) -> Result<(u16, Option<u64>), Bad> {
     let limits = &site.config.message;
     let (mut bytes, mut at, mut fields) = (Vec::new(), 0, Fields::default());
     let mut chunk = [0; limits::PROBE_READ_BYTES];
@@ -196,7 +206,7 @@ async fn status(socket: &mut Socket, site: &Site) -> Result<u16, Bad> {
                     return Err(HeadError::HeadTooLarge.into());
                 }
             }
-            Parsed::Complete(head) => return Ok(head.status),
+            Parsed::Complete(head) => return Ok((head.status, rest(&head, bytes.len() - at))),
             Parsed::Partial => match receive(socket, &mut chunk).await? {
                 0 => return Err(Bad::Closed),
                 n => bytes.extend_from_slice(chunk.get(..n).unwrap_or_default()),
@@ -205,14 +215,28 @@ async fn status(socket: &mut Socket, site: &Site) -> Result<u16, Bad> {
     }
 }
 
-/// Reads what follows the head, up to a bound: closed with bytes unread, the connection would be reset, and the origin
+/// What is to come behind a head, with `here` bytes of it and what follows here already; `None` is whatever comes until
+/// the origin closes.
+fn rest(head: &ResponseHead, here: usize) -> Option<u64> {
+    let body = (here - head.bytes) as u64;
+    match head.framing {
+        Framing::None => Some(0),
+        Framing::Length(length) => Some(length.saturating_sub(body)),
+        Framing::Chunked | Framing::UntilClose => None,
+    }
+}
+
+/// Reads the rest of a response, up to a bound: closed with bytes unread, the connection would be reset, and the origin
 /// would log an error for each probe.
-async fn see_off(mut socket: Socket) {
+async fn see_off(mut socket: Socket, mut rest: Option<u64>) {
     let mut chunk = [0; limits::PROBE_READ_BYTES];
     for _ in 0..limits::PROBE_BODY_READS_MAX {
+        if rest == Some(0) {
+            break;
+        }
         match receive(&mut socket, &mut chunk).await {
             Ok(0) | Err(_) => break,
-            Ok(_) => {}
+            Ok(n) => rest = rest.map(|rest| rest.saturating_sub(n as u64)),
         }
     }
     socket.goodbye();

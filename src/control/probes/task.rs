@@ -19,7 +19,7 @@ use crate::net::shared::Shared;
 use crate::proxy::endpoint::Endpoint;
 use crate::proxy::health::{Change, EndpointState};
 
-use super::probe::{self, Bad, Closing};
+use super::probe::{self, Answer, Bad, Closing};
 
 /// What is probed, and how.
 #[derive(Debug)]
@@ -147,10 +147,14 @@ impl Desk {
         }
     }
 
-    fn judge(&self, target: &Target, verdict: Result<Closing, Bad>) -> Option<Closing> {
+    /// Tells everybody what came of a probe; how to part with an endpoint that has answered.
+    fn judge(&self, target: &Target, verdict: Result<Answer, Bad>) -> Option<Closing> {
         let (group, endpoint) = (&*target.group, &*target.endpoint.label);
-        let why = verdict.as_ref().err();
-        match why {
+        let (why, closing) = match verdict {
+            Ok(answer) => (answer.bad, Some(answer.closing)),
+            Err(bad) => (Some(bad), None),
+        };
+        match &why {
             None => tracing::debug!(group, endpoint, "a probe was good"),
             Some(Bad::Ours(error)) => {
                 tracing::warn!(group, endpoint, %error, "a probe could not be made; it counts as none");
@@ -160,9 +164,9 @@ impl Desk {
         }
         self.shared.probes.count(why.is_none());
         if let Some(change) = target.state.probed(why.is_none(), self.clock.refresh(), &target.check) {
-            tell(group, endpoint, change, why);
+            tell(group, endpoint, change, why.as_ref());
         }
-        verdict.ok()
+        closing
     }
 }
 
