@@ -132,7 +132,7 @@ fn an_endpoint_that_is_not_well_gets_nothing_until_it_is() {
 fn one_bad_probe_is_not_enough() {
     let count = AtomicUsize::new(0);
     let origin = Origin::serve(move |_| {
-        let bad = count.fetch_add(1, Ordering::SeqCst) % 2 == 0;
+        let bad = count.fetch_add(1, Ordering::SeqCst).is_multiple_of(2);
         answer(if bad { 500 } else { 200 })
     });
     let proxy = Checked::start(&file(&[origin.addr.to_string()], QUICK), &[]);

@@ -78,6 +78,7 @@ async fn follow(shared: &Arc<Shared>, stopped: &Receiver<()>) {
         shared: Arc::clone(shared),
         clock: Clock::new(shared.epoch),
         under_way: Rc::new(Cell::new(0)),
+        quiet_until: Cell::default(),
     });
     let mut seen: Option<Arc<Site>> = None;
     let mut running: Vec<Running> = Vec::new();

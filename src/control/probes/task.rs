@@ -18,6 +18,7 @@ use crate::net::clock::Clock;
 use crate::net::shared::Shared;
 use crate::proxy::endpoint::Endpoint;
 use crate::proxy::health::{Change, EndpointState};
+use crate::time::Timestamp;
 
 use super::probe::{self, Answer, Bad, Closing};
 
@@ -54,6 +55,8 @@ pub struct Desk {
     pub clock: Clock,
     /// Probes under way.
     pub under_way: Rc<Cell<usize>>,
+    /// No more warnings of our own trouble before.
+    pub quiet_until: Cell<Timestamp>,
 }
 
 /// A task. It ends when this is dropped, in the middle of a probe too.
@@ -147,6 +150,15 @@ impl Desk {
         }
     }
 
+    /// Warns of probes that could not be made, once in a while: there may be many.
+    fn complain(&self, group: &str, endpoint: &str, error: &std::io::Error) {
+        let now = self.clock.refresh();
+        if now >= self.quiet_until.get() {
+            self.quiet_until.set(now.after(Some(Duration::from_millis(limits::WARNING_PAUSE_MS))));
+            tracing::warn!(group, endpoint, %error, "probes cannot be made; they count as neither good nor bad");
+        }
+    }
+
     /// Tells everybody what came of a probe; how to part with an endpoint that has answered.
     fn judge(&self, target: &Target, verdict: Result<Answer, Bad>) -> Option<Closing> {
         let (group, endpoint) = (&*target.group, &*target.endpoint.label);
@@ -157,7 +169,7 @@ impl Desk {
         match &why {
             None => tracing::debug!(group, endpoint, "a probe was good"),
             Some(Bad::Ours(error)) => {
-                tracing::warn!(group, endpoint, %error, "a probe could not be made; it counts as none");
+                self.complain(group, endpoint, error);
                 return None;
             }
             Some(why) => tracing::debug!(group, endpoint, %why, "a probe was bad"),
