@@ -535,6 +535,7 @@ const OTHER: &[(&str, &str)] = &[
     ("log-query=off", ""),
     ("log-level", "debug"),
     ("admin", "127.0.0.1:9902"),
+    ("pid-file", "/run/other.pid"),
 ];
 
 fn with_file(args: &str, file: &str) -> Config {

@@ -227,7 +227,7 @@ fn hand_over(worker: &Worker, arrival: Arrival) -> Option<Arrival> {
 /// # Errors
 /// The runtime does not accept the descriptor.
 pub fn serve(worker: &Rc<Worker>, arrival: Arrival) -> io::Result<()> {
-    let Arrival { stream, peer, admission, options } = arrival;
+    let Arrival { stream, peer, mut admission, options } = arrival;
     let connection = Connection::tcp(stream)?;
     let service = options.service;
     let caller = Caller::of(worker, &connection, peer);
@@ -235,6 +235,8 @@ pub fn serve(worker: &Rc<Worker>, arrival: Arrival) -> io::Result<()> {
     if caller.speaks_for_others(&options.accept_proxy) {
         let introduced = accepted::serve_introduced(serving, connection, caller, admission, service);
         worker.spawn_connection(introduced);
+    } else if !admission.claim(caller.address.ip()) {
+        worker.metrics.add(Counter::ConnectionsRefused, 1);
     } else if service == Service::Tls {
         worker.spawn_connection(accepted::serve_tls(serving, connection, caller, admission));
     } else {

@@ -1,5 +1,6 @@
 //! What workers and control share: one immutable site, a few relaxed counters.
 
+use std::net::IpAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, AtomicUsize, Ordering};
 use std::time::Instant;
@@ -7,6 +8,7 @@ use std::time::Instant;
 use arc_swap::ArcSwap;
 
 use crate::limits;
+use crate::proxy::limit::concurrency::Place;
 
 use super::site::Site;
 use super::steer::Crew;
@@ -138,7 +140,7 @@ impl Shared {
         }
         self.connections.fetch_add(1, Ordering::Relaxed);
         self.crew.enter(worker);
-        Some(Admission { shared: Arc::clone(self), worker })
+        Some(Admission { shared: Arc::clone(self), worker, place: None })
     }
 
     /// Client connections open now.
@@ -199,9 +201,24 @@ impl ProbeCounts {
 pub struct Admission {
     shared: Arc<Shared>,
     worker: usize,
+    /// Its place among those of its client.
+    place: Option<Place>,
 }
 
 impl Admission {
+    /// Whether `client` may have another connection: `--max-connections-per-client`, which does not hold for trusted
+    /// proxies.
+    #[must_use]
+    pub fn claim(&mut self, client: IpAddr) -> bool {
+        let site = self.shared.site.load();
+        let Some(per_client) = &site.per_client else { return true };
+        if site.config.forwarding.trusted_proxies.iter().any(|net| net.contains(&client)) {
+            return true;
+        }
+        self.place = per_client.enter(client).ok();
+        self.place.is_some()
+    }
+
     /// From now on it is a connection of `worker`.
     pub fn move_to(&mut self, worker: usize) {
         self.shared.crew.enter(worker);
