@@ -162,6 +162,15 @@ pub const ADMIN_HEAD_BYTES_MAX: usize = 8 * 1024;
 /// places are taken by clients that do neither, a probe waits no longer than this for one.
 pub const ADMIN_DEADLINE_MS: u64 = 5_000;
 
+/// Viewers of the status page at once: each holds a thread of `--admin`.
+pub const ADMIN_VIEWERS_MAX: usize = 8;
+/// Milliseconds between two events of the status page.
+pub const ADMIN_EVENT_MS: u64 = 1_000;
+/// Milliseconds between two beats of the heart of a worker that has something to do.
+pub const BEAT_BUSY_MS: u64 = 10;
+/// Milliseconds between two beats of the heart of a worker that has nothing to do.
+pub const BEAT_IDLE_MS: u64 = 1_000;
+
 /// Log batches in flight between one worker and the log writer.
 pub const LOG_BATCHES_MAX: usize = 64;
 /// Bytes at which a worker hands its batch of log lines over.
@@ -261,6 +270,8 @@ const _: () = assert!(TARGET_BYTES_MAX < HEAD_BYTES_MAX);
 const _: () =
     assert!(H2_SMALL_FRAMES_BYTES_MAX / 256 >= 2 * TURN_BYTES_MAX / 10, "a frame of one byte is ten");
 const _: () = assert!(TARGET_BYTES_MAX <= ADMIN_HEAD_BYTES_MAX && ADMIN_HEAD_BYTES_MAX <= HEAD_BYTES_MAX);
+const _: () =
+    assert!(ADMIN_VIEWERS_MAX * 2 <= ADMIN_CONNECTIONS_MAX, "places are left for scrapes and probes");
 const _: () = assert!(PROXY_V1_BYTES_MAX <= PROXY_HEADER_BYTES_MAX);
 const _: () = assert!(HEAD_BYTES_MAX <= SCRATCH_BYTES, "a whole head fits one read");
 const _: () = assert!(FIELDS_MAX <= FIELDS_CEILING);

@@ -30,7 +30,7 @@ use crate::net::site::Site;
 use crate::net::thread::{self, Setup};
 use crate::telemetry::metrics::{self, Counter, Shard};
 
-use super::admin::{self, Admin, Subject};
+use super::admin::{self, Admin, Controls, Subject};
 use super::dns::{Refresher, Resolver};
 use super::log_writer::LogWriter;
 use super::reload::{Loading, Orders, Reloader, Sources};
@@ -40,7 +40,12 @@ use super::tls::{self, Loader};
 /// What the main thread waits for.
 enum Event {
     Signal(i32),
-    WorkerEnded { index: usize, reason: Option<String> },
+    /// The operator asked for a drain; unlike a second signal, asking again is not to cut.
+    Drain,
+    WorkerEnded {
+        index: usize,
+        reason: Option<String>,
+    },
 }
 
 /// How the server stopped.
@@ -96,7 +101,13 @@ pub fn run(mut config: Config, sources: Sources) -> Result<(), StartError> {
     watch_signals(events_tx.clone())?;
     let handles = start_workers(workers, listeners, sinks, &shared, &events_tx)?;
     announce(&shared.site.load().config, &addresses);
-    let admin = start_admin(admin, &shared, &handles)?;
+    let drains = events_tx.clone();
+    let controls = Controls {
+        reloads: reloader.orders(),
+        drain: Box::new(move || drop(drains.send(Event::Drain))),
+        log_lines_lost: log.losses(),
+    };
+    let admin = start_admin(admin, &shared, &handles, controls)?;
     let ended = supervise(&shared, &handles, &events, &log, &reloader.orders());
     drop((refresher, reloader, admin));
     farewell(&handles, &log);
@@ -337,12 +348,13 @@ fn start_admin(
     bound: Vec<admin::Bound>,
     shared: &Arc<Shared>,
     handles: &[Handle],
+    controls: Controls,
 ) -> Result<Option<Admin>, StartError> {
     if bound.is_empty() {
         return Ok(None);
     }
     let (addresses, sockets): (Vec<SocketAddr>, Vec<OwnedFd>) = bound.into_iter().unzip();
-    let admin = Admin::start(sockets, Subject::new(Arc::clone(shared), shards(handles)))
+    let admin = Admin::start(sockets, Subject::new(Arc::clone(shared), shards(handles), controls))
         .map_err(|error| StartError::System { what: "the admin listener", error })?;
     for address in addresses {
         tracing::info!("ringress admin on {address}");
@@ -376,7 +388,8 @@ fn supervise(
                 move_on(shared, handles, Lifecycle::Cutting);
                 cut_at = Some(Instant::now() + Duration::from_millis(limits::CUT_GRACE_MS));
             }
-            Ok(Event::Signal(_)) => {
+            Ok(Event::Drain) if shared.lifecycle() != Lifecycle::Running => {}
+            Ok(Event::Signal(_) | Event::Drain) => {
                 let drain = shared.site.load().config.timeouts.drain;
                 tracing::info!(connections = shared.connections(), timeout = ?drain, "draining");
                 move_on(shared, handles, Lifecycle::Draining);

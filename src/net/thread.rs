@@ -15,6 +15,7 @@ use crate::config::Listener;
 use crate::limits;
 use crate::telemetry::metrics::Shard;
 
+use super::heart;
 use super::listener;
 use super::log_sink::LogSink;
 use super::memory;
@@ -96,6 +97,7 @@ async fn serve(setup: Setup) -> io::Result<()> {
     monoio::spawn(
         async move { flusher.journal.flush_each_turn(&flusher.clock, flusher.timers.timer()).await },
     );
+    monoio::spawn(heart::beat(Rc::clone(&worker)));
     let tidy = Rc::clone(&worker);
     monoio::spawn(async move {
         loop {

@@ -93,6 +93,7 @@ impl Transaction {
         self.from_origin.consume(usize::MAX, pool);
         pool.give(std::mem::take(&mut self.head));
         self.facts.place = None;
+        self.facts.tally = None;
     }
 }
 

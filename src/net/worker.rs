@@ -76,7 +76,7 @@ impl Worker {
             transactions: TransactionPool::default(),
             scratch: RefCell::new(vec![0; limits::SCRATCH_BYTES].into_boxed_slice()),
             fields: RefCell::new(Fields::new()),
-            views: Views::new(Arc::clone(&shared), index),
+            views: Views::new(Arc::clone(&shared), index, Arc::clone(&metrics)),
             journal: Journal::new(log, &shared.site.load().config, Arc::clone(&metrics)),
             metrics,
             ids: RefCell::new(RequestIds::new(id_seed)),

@@ -154,6 +154,7 @@ fn finish_head(at: Circumstances<'_>, out: &mut Vec<u8>) {
 pub const fn reason(status: u16) -> &'static str {
     match status {
         200 => "OK",
+        202 => "Accepted",
         204 => "No Content",
         308 => "Permanent Redirect",
         400 => "Bad Request",

@@ -2,13 +2,15 @@
 //!
 //! The two differ in little: in OpenMetrics the family of a counter is named without `_total`, and the text ends with
 //! `# EOF`. Every family is rendered, zeros too: a series that appears with its first event hides that event from `rate()`.
-//! No help text and no label value holds a backslash, a quote or a line feed, so nothing needs escaping (a test holds them
-//! to it).
+//! No help text holds a backslash, a quote or a line feed, so none needs escaping (a test holds them to it); values of labels
+//! are escaped. Exceptions to "zeros too" are named where they are made, in [`super::series`].
 
-use std::fmt::{self, Write};
 use std::sync::Arc;
 
 use super::metrics::{self, Counter, Shard};
+use super::routes::Totals;
+use super::series::{self, EndpointFigures};
+use super::text::Text;
 
 /// A text format of metrics.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -64,8 +66,18 @@ pub struct Snapshot<'a> {
     pub shards: &'a [Arc<Shard>],
     /// Client connections open now.
     pub connections_open: usize,
+    /// What passed by route.
+    pub routes: &'a [Totals],
     /// Endpoints known now.
-    pub endpoints: usize,
+    pub endpoints: &'a [EndpointFigures],
+    /// Lines of the access log that its output did not take.
+    pub log_lines_lost: u64,
+    /// Counts configurations, from 1.
+    pub config_version: u64,
+    /// Times that the configuration was loaded again, and times that it was refused.
+    pub reloads: (u64, u64),
+    /// When the configuration in use was loaded, in seconds since the Unix epoch.
+    pub config_loaded_unix_s: u64,
     /// 0 running, 1 draining, 2 cutting.
     pub lifecycle: u8,
     /// When the process started, in milliseconds since the Unix epoch.
@@ -77,58 +89,59 @@ pub struct Snapshot<'a> {
 /// What the process counts and is, in `format`.
 #[must_use]
 pub fn render(snapshot: &Snapshot<'_>, format: Format) -> String {
-    let mut text = String::with_capacity(8 * 1024);
-    // Writing to a `String` cannot fail.
-    let _ = write_all(&mut text, snapshot, format);
-    text
+    let mut text = Text::new(format);
+    write_counters(&mut text, snapshot);
+    series::errors(&mut text, snapshot.shards);
+    series::routes(&mut text, snapshot.routes);
+    series::workers(&mut text, snapshot.shards);
+    series::endpoints(&mut text, snapshot.endpoints);
+    GAUGES.iter().for_each(|gauge| write_gauge(&mut text, *gauge, snapshot));
+    text.finish()
 }
 
-fn write_all(out: &mut String, snapshot: &Snapshot<'_>, format: Format) -> fmt::Result {
-    write_counters(out, snapshot.shards, format)?;
-    let version = snapshot.version;
-    for gauge in GAUGES {
-        let name = gauge.name();
-        write_family(out, name, "gauge", gauge.help())?;
-        match gauge {
-            Gauge::ConnectionsOpen => writeln!(out, "{name} {}", snapshot.connections_open)?,
-            Gauge::Endpoints => writeln!(out, "{name} {}", snapshot.endpoints)?,
-            Gauge::Lifecycle => writeln!(out, "{name} {}", snapshot.lifecycle)?,
-            Gauge::BuildInfo => writeln!(out, "{name}{{version=\"{version}\"}} 1")?,
-            Gauge::Started => {
-                let (s, ms) = (snapshot.started_unix_ms / 1000, snapshot.started_unix_ms % 1000);
-                writeln!(out, "{name} {s}.{ms:03}")?;
-            }
-        }
-    }
-    match format {
-        Format::Prometheus => Ok(()),
-        Format::OpenMetrics => out.write_str("# EOF\n"),
-    }
-}
-
-fn write_counters(out: &mut String, shards: &[Arc<Shard>], format: Format) -> fmt::Result {
+fn write_counters(text: &mut Text, snapshot: &Snapshot<'_>) {
     let mut current = "";
     for counter in Counter::ALL {
         let Series { family, label } = series(counter);
+        if family == "loop_stalls" {
+            continue; // each worker's own
+        }
+        let name = format!("ringress_{family}");
         if family != current {
-            let suffix = match format {
-                Format::Prometheus => "_total",
-                Format::OpenMetrics => "",
-            };
-            write_family(out, &format!("ringress_{family}{suffix}"), "counter", help(counter))?;
+            text.counter(&name, help(counter));
             current = family;
         }
-        let value = metrics::sum(shards, counter);
+        let value = metrics::sum(snapshot.shards, counter);
         match label {
-            None => writeln!(out, "ringress_{family}_total {value}")?,
-            Some((key, word)) => writeln!(out, "ringress_{family}_total{{{key}=\"{word}\"}} {value}")?,
+            None => text.count(&name, &[], value),
+            Some((key, word)) => text.count(&name, &[(key, &word)], value),
         }
     }
-    Ok(())
+    let name = "ringress_log_lines_lost";
+    text.counter(name, "Lines of the access log that its output did not take.");
+    text.count(name, &[], snapshot.log_lines_lost);
+    let name = "ringress_config_reloads";
+    text.counter(name, "Times that the configuration was loaded again, by what came of it.");
+    let (succeeded, failed) = snapshot.reloads;
+    text.count(name, &[("result", "success")], succeeded);
+    text.count(name, &[("result", "failure")], failed);
 }
 
-fn write_family(out: &mut String, name: &str, kind: &str, help: &str) -> fmt::Result {
-    writeln!(out, "# HELP {name} {help}\n# TYPE {name} {kind}")
+fn write_gauge(text: &mut Text, gauge: Gauge, snapshot: &Snapshot<'_>) {
+    let name = gauge.name();
+    text.gauge(name, gauge.help());
+    match gauge {
+        Gauge::ConnectionsOpen => text.level(name, &[], snapshot.connections_open),
+        Gauge::Endpoints => text.level(name, &[], snapshot.endpoints.len()),
+        Gauge::Lifecycle => text.level(name, &[], snapshot.lifecycle),
+        Gauge::ConfigVersion => text.level(name, &[], snapshot.config_version),
+        Gauge::ConfigLoaded => text.level(name, &[], snapshot.config_loaded_unix_s),
+        Gauge::BuildInfo => text.level(name, &[("version", snapshot.version)], 1),
+        Gauge::Started => {
+            let (s, ms) = (snapshot.started_unix_ms / 1000, snapshot.started_unix_ms % 1000);
+            text.level(name, &[], format_args!("{s}.{ms:03}"));
+        }
+    }
 }
 
 /// What can go down.
@@ -137,12 +150,21 @@ enum Gauge {
     ConnectionsOpen,
     Endpoints,
     Lifecycle,
+    ConfigVersion,
+    ConfigLoaded,
     BuildInfo,
     Started,
 }
 
-const GAUGES: [Gauge; 5] =
-    [Gauge::ConnectionsOpen, Gauge::Endpoints, Gauge::Lifecycle, Gauge::BuildInfo, Gauge::Started];
+const GAUGES: [Gauge; 7] = [
+    Gauge::ConnectionsOpen,
+    Gauge::Endpoints,
+    Gauge::Lifecycle,
+    Gauge::ConfigVersion,
+    Gauge::ConfigLoaded,
+    Gauge::BuildInfo,
+    Gauge::Started,
+];
 
 impl Gauge {
     /// The whole name. The last one is what every program calls it.
@@ -151,6 +173,8 @@ impl Gauge {
             Gauge::ConnectionsOpen => "ringress_connections_open",
             Gauge::Endpoints => "ringress_endpoints",
             Gauge::Lifecycle => "ringress_lifecycle",
+            Gauge::ConfigVersion => "ringress_config_version",
+            Gauge::ConfigLoaded => "ringress_config_last_reload_success_timestamp_seconds",
             Gauge::BuildInfo => "ringress_build_info",
             Gauge::Started => "process_start_time_seconds",
         }
@@ -161,6 +185,10 @@ impl Gauge {
             Gauge::ConnectionsOpen => "Client connections open now.",
             Gauge::Endpoints => "Addresses that requests may be sent to, names resolved.",
             Gauge::Lifecycle => "0 while running, 1 while draining, 2 while what still runs is being cut.",
+            Gauge::ConfigVersion => "Counts the configurations that were served, from 1.",
+            Gauge::ConfigLoaded => {
+                "When a configuration was last loaded with success, in seconds since the Unix epoch."
+            }
             Gauge::BuildInfo => "Always 1; the label says which version runs.",
             Gauge::Started => "When the process started, in seconds since the Unix epoch.",
         }
@@ -182,6 +210,7 @@ fn series(counter: Counter) -> Series {
     };
     one_of("responses", "class")
         .or_else(|| one_of("timeouts", "phase"))
+        .or_else(|| one_of("loop_stalls", "over_ms"))
         .unwrap_or(Series { family: name, label: None })
 }
 
@@ -234,6 +263,13 @@ const fn help(counter: Counter) -> &'static str {
         }
         Counter::BytesIn => "Bytes of request bodies and tunnels passed to origins.",
         Counter::BytesOut => "Bytes of response bodies and tunnels passed to clients.",
+        Counter::BytesSpliced => "Bytes of bodies and tunnels that were moved inside the kernel.",
+        Counter::BytesCopied => {
+            "Bytes of responses, request bodies and tunnels that were read into this process."
+        }
+        Counter::LoopStalls10 | Counter::LoopStalls50 | Counter::LoopStalls100 => {
+            "Times that a worker's loop was late by more than so many milliseconds."
+        }
     }
 }
 
@@ -254,10 +290,25 @@ mod tests {
                 shard.add(counter, n);
             }
         }
+        for shard in &shards {
+            shard.serve_routes(["api", "a\"b"].into_iter());
+        }
+        let endpoint = EndpointFigures {
+            group: "default".into(),
+            endpoint: "127.0.0.1:3000".into(),
+            health: "up",
+            serves: true,
+            active: 4,
+        };
         let snapshot = Snapshot {
             shards: &shards,
             connections_open: 7,
-            endpoints: 3,
+            routes: &Totals::of(&shards, ["api", "a\"b"].into_iter()),
+            endpoints: &[endpoint],
+            log_lines_lost: 9,
+            config_version: 2,
+            reloads: (1, 3),
+            config_loaded_unix_s: 1_700_000_100,
             lifecycle: 1,
             started_unix_ms: 1_700_000_000_045,
             version: "1.2.3",
@@ -271,10 +322,16 @@ mod tests {
 ringress_connections_open 7
 # HELP ringress_endpoints Addresses that requests may be sent to, names resolved.
 # TYPE ringress_endpoints gauge
-ringress_endpoints 3
+ringress_endpoints 1
 # HELP ringress_lifecycle 0 while running, 1 while draining, 2 while what still runs is being cut.
 # TYPE ringress_lifecycle gauge
 ringress_lifecycle 1
+# HELP ringress_config_version Counts the configurations that were served, from 1.
+# TYPE ringress_config_version gauge
+ringress_config_version 2
+# HELP ringress_config_last_reload_success_timestamp_seconds When a configuration was last loaded with success, in seconds since the Unix epoch.
+# TYPE ringress_config_last_reload_success_timestamp_seconds gauge
+ringress_config_last_reload_success_timestamp_seconds 1700000100
 # HELP ringress_build_info Always 1; the label says which version runs.
 # TYPE ringress_build_info gauge
 ringress_build_info{version=\"1.2.3\"} 1
@@ -301,7 +358,20 @@ process_start_time_seconds 1700000000.045
              ringress_responses_total{class=\"5xx\"} 16\n\
              # HELP ringress_exchanges_cut_total "
         ));
-        assert!(text.ends_with(&format!("\nringress_bytes_out_total 76\n{GAUGE_LINES}")), "{text}");
+        assert!(text.contains("\nringress_bytes_out_total 76\n"), "{text}");
+        assert!(
+            text.contains("\nringress_worker_loop_stalls_total{worker=\"1\",over_ms=\"100\"} 43\n"),
+            "{text}"
+        );
+        assert!(
+            text.contains("\nringress_route_requests_total{route=\"a\\\"b\",class=\"2xx\"} 0\n"),
+            "{text}"
+        );
+        assert!(
+            text.contains("ringress_endpoint_serves{group=\"default\",endpoint=\"127.0.0.1:3000\"} 1\n"),
+            "{text}"
+        );
+        assert!(text.ends_with(GAUGE_LINES), "{text}");
     }
 
     #[test]
@@ -326,7 +396,6 @@ process_start_time_seconds 1700000000.045
             text.lines().filter(|l| !l.starts_with('#')).map(|l| l.rsplit_once(' ').unwrap().0).collect();
         assert_eq!(types.iter().collect::<HashSet<_>>().len(), types.len(), "{types:?}");
         assert_eq!(series.iter().collect::<HashSet<_>>().len(), series.len(), "{series:?}");
-        assert_eq!(series.len(), Counter::ALL.len() + GAUGES.len());
         let helps = text.lines().filter_map(|line| line.strip_prefix("# HELP "));
         assert!(
             helps.clone().count() == types.len() && helps.clone().all(|help| !help.contains(['\\', '"']))
