@@ -144,6 +144,26 @@ pub const RELOAD_S: u64 = 30;
 pub const QUEUE_MAX: u32 = 128;
 /// Bytes of a request body that are kept so that the request can be sent again, unless the configuration says otherwise.
 pub const KEPT_BODY_BYTES: usize = 16 * 1024;
+/// Bytes that a worker keeps of request bodies, all of them together; beyond that a request is sent once.
+pub const KEPT_BODIES_BYTES_MAX: usize = 4 * 1024 * 1024;
+/// Free buffers for them that a worker keeps, of [`KEPT_BODY_BYTES`] at most.
+pub const KEPT_BODIES_FREE_MAX: usize = 32;
+/// Seconds over which a budget of retries is taken: one place of its ring each.
+pub const RETRY_WINDOW_S: usize = 10;
+/// Retries in that time that are free, however few requests there are.
+pub const RETRIES_FREE: u32 = 10;
+
+/// Keys that one limit of a route tells apart at the same time: 2 MiB in words of 8 bytes, of which the system gives out
+/// what is touched.
+pub const LIMIT_SLOTS: usize = 256 * 1024;
+/// Slots that a key may be in: a cache line.
+pub const LIMIT_NEIGHBOURS: usize = 8;
+/// Bits that tell neighbours apart: one newcomer in 2^15 finds itself in a full neighbourhood taken for somebody else.
+pub const LIMIT_TAG_BITS: u32 = 18;
+/// How long a process can run until its limits on rates run out of time, in seconds, and let everybody pass: five
+/// years. It bounds a rate to 446 000 a second and key.
+pub const LIMIT_LIFETIME_S: u64 = 5 * 365 * 24 * 3600;
+
 /// Seconds of grace taken off an origin's `Keep-Alive: timeout`.
 pub const KEEP_ALIVE_GRACE_S: u64 = 1;
 /// Endpoints tried for one request.
@@ -278,6 +298,9 @@ const _: () = assert!(FIELDS_MAX <= FIELDS_CEILING);
 const _: () = assert!(TRAILER_BYTES_MAX <= HEAD_BYTES_MAX);
 const _: () =
     assert!(SCRATCH_BYTES + 64 <= POOLED_BUFFER_BYTES_MAX, "a read that could not be sent is pooled whole");
+const _: () = assert!(KEPT_BODY_BYTES * KEPT_BODIES_FREE_MAX <= KEPT_BODIES_BYTES_MAX / 4, "most are in use");
+const _: () = assert!(LIMIT_NEIGHBOURS * 8 == 64 && LIMIT_SLOTS.is_multiple_of(LIMIT_NEIGHBOURS));
+const _: () = assert!((LIMIT_SLOTS / LIMIT_NEIGHBOURS).ilog2() + LIMIT_TAG_BITS <= u64::BITS);
 const _: () = assert!(RING_COMPLETIONS >= 2 * RING_ENTRIES);
 const _: () = assert!(LINGER_SILENCE_MS <= LINGER_MS);
 const _: () = assert!(

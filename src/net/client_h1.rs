@@ -372,6 +372,7 @@ fn circumstances<'a>(worker: &Worker, version: Version, date: &'a [u8]) -> Circu
         grpc: false,
         keep_alive: false,
         timeout_status: worker.views.latest().config.timeout_status,
+        retry_after: None,
         date,
     }
 }

@@ -274,7 +274,7 @@ impl Driver<'_> {
     fn respond(&mut self, failure: Failure) -> bool {
         let config = Arc::clone(&self.client.view.config);
         let keep_alive = self.txn.exchange.may_keep_alive()
-            && failure.side() == Side::Upstream
+            && failure.spares_client()
             && self.worker.shared.lifecycle() == Lifecycle::Running;
         self.txn.facts.status = failure.status(config.timeout_status);
         let json = respond::head_accepts_json(&self.txn.head);
@@ -290,6 +290,7 @@ impl Driver<'_> {
                 grpc: self.txn.grpc,
                 keep_alive,
                 timeout_status: config.timeout_status,
+                retry_after: None,
                 date,
             };
             respond::failure(failure, at, out);

@@ -148,7 +148,7 @@ mod tests {
             it.facts.body_arrives(n, at(ms));
         }
         let gap = it.totals().gap;
-        assert_eq!((gap.count(), gap.sum), (2, 300_000 + 1_000_000));
+        assert_eq!((gap.count(), gap.sum()), (2, 300_000 + 1_000_000));
     }
 
     #[test]

@@ -56,6 +56,16 @@ pub enum Failure {
     InterimFlood,
     /// One side of a tunnel broke.
     TunnelBroken,
+    /// The client asked more often than a limit of its route allows.
+    RateLimited,
+    /// The client has as many requests under way as a limit of its route allows.
+    TooManyAtOnce,
+    /// Every endpoint has as many requests as it may, and as many wait already.
+    QueueFull,
+    /// The request waited for an endpoint for as long as it may.
+    QueueTimeout,
+    /// We have more to do than we take on.
+    Overloaded,
 }
 
 /// Whose fault a failure is.
@@ -78,7 +88,9 @@ impl Failure {
             | Failure::BadRequestBody(_)
             | Failure::BodyTooLarge
             | Failure::Misdirected
-            | Failure::ClientGone => Side::Client,
+            | Failure::ClientGone
+            | Failure::RateLimited
+            | Failure::TooManyAtOnce => Side::Client,
             Failure::Timeout(phase) => match phase {
                 Phase::Handshake | Phase::Header | Phase::Body | Phase::Write | Phase::KeepAlive => {
                     Side::Client
@@ -101,8 +113,21 @@ impl Failure {
             | Failure::ResponseCut
             | Failure::UpgradeUnasked
             | Failure::InterimFlood
-            | Failure::TunnelBroken => Side::Upstream,
-            Failure::Exhausted => Side::Proxy,
+            | Failure::TunnelBroken
+            | Failure::QueueFull
+            | Failure::QueueTimeout => Side::Upstream,
+            Failure::Exhausted | Failure::Overloaded => Side::Proxy,
+        }
+    }
+
+    /// The client's connection may carry on behind the response, as far as the failure goes: nothing is wrong with it, and
+    /// a client that has to connect anew to be refused again would cost us more.
+    #[must_use]
+    pub const fn spares_client(self) -> bool {
+        match self.side() {
+            Side::Upstream => true,
+            Side::Client => matches!(self, Failure::RateLimited | Failure::TooManyAtOnce),
+            Side::Proxy => false,
         }
     }
 
@@ -141,7 +166,8 @@ impl Failure {
             | Failure::UpgradeUnasked
             | Failure::InterimFlood
             | Failure::TunnelBroken => 502,
-            Failure::Exhausted => 503,
+            Failure::RateLimited | Failure::TooManyAtOnce => 429, // RFC 6585 §4
+            Failure::Exhausted | Failure::QueueFull | Failure::QueueTimeout | Failure::Overloaded => 503,
         }
     }
 
@@ -183,6 +209,9 @@ impl Failure {
             Failure::BadResponseBody(BodyError::TrailerTooLarge) => "http_response_trailer_section_size",
             Failure::BadResponseBody(_) => "http_protocol_error",
             Failure::UpgradeUnasked | Failure::NoTunnel => "http_upgrade_failed",
+            Failure::RateLimited | Failure::TooManyAtOnce => "http_request_denied",
+            Failure::QueueFull | Failure::QueueTimeout => "connection_limit_reached",
+            Failure::Overloaded => "proxy_internal_response",
         }
     }
 
@@ -219,6 +248,11 @@ impl Failure {
             Failure::UpgradeUnasked => "upgrade-unasked",
             Failure::InterimFlood => "interim-flood",
             Failure::TunnelBroken => "tunnel-broken",
+            Failure::RateLimited => "rate-limited",
+            Failure::TooManyAtOnce => "too-many-at-once",
+            Failure::QueueFull => "queue-full",
+            Failure::QueueTimeout => "queue-timeout",
+            Failure::Overloaded => "overloaded",
         }
     }
 
@@ -272,7 +306,11 @@ impl Failure {
             | Failure::InterimFlood => "the upstream's response is not valid",
             Failure::ResponseCut | Failure::TunnelBroken => "the upstream broke off its response",
             Failure::StreamReset(_) => "the upstream gave the request up",
-            Failure::Exhausted => "the server is overloaded",
+            Failure::RateLimited => "too many requests",
+            Failure::TooManyAtOnce => "too many requests at once",
+            Failure::Exhausted | Failure::QueueFull | Failure::QueueTimeout | Failure::Overloaded => {
+                "the server is overloaded"
+            }
         }
     }
 }
@@ -297,5 +335,20 @@ mod tests {
         }
         assert_eq!(Failure::Timeout(Phase::Request).status(503), 503, "--timeout-status");
         assert_eq!(Failure::Timeout(Phase::Body).status(503), 408, "the client's own timeouts stay 408");
+    }
+
+    #[test]
+    fn limits_are_told_as_such() {
+        for (failure, status, error, spares) in [
+            (Failure::RateLimited, 429, "http_request_denied", true),
+            (Failure::TooManyAtOnce, 429, "http_request_denied", true),
+            (Failure::QueueFull, 503, "connection_limit_reached", true),
+            (Failure::QueueTimeout, 503, "connection_limit_reached", true),
+            (Failure::Overloaded, 503, "proxy_internal_response", false),
+            (Failure::BodyTooLarge, 413, "http_request_error", false),
+        ] {
+            let told = (failure.status(504), failure.error_type(), failure.spares_client());
+            assert_eq!(told, (status, error, spares), "{failure:?}");
+        }
     }
 }

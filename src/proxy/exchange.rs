@@ -15,13 +15,14 @@
 
 use std::time::Duration;
 
+use crate::config::route::Retry;
 use crate::h1::{Framing, Method, Version};
 use crate::limits;
 use crate::time::{Phase, Timeouts, Timestamp};
 
 use super::error::Failure;
 use super::flow::{Flow, Outgoing};
-use super::repeat::Attempt;
+use super::retry::{Again, Attempt, Cause, Heard, Verdict as Retrial};
 
 /// What the exchange must know of its request.
 #[derive(Clone, Copy, Debug)]
@@ -80,6 +81,17 @@ pub struct Deadline {
     pub phase: Phase,
 }
 
+/// Where nothing is said of retries: a refused request may be repeated once, and so may one on a stale connection.
+const NO_POLICY: Retry = Retry {
+    connect_failure: false,
+    refused_stream: true,
+    reset_before_response: false,
+    statuses: Vec::new(),
+    max: 1,
+    budget_percent: 0,
+    body_bytes_max: 0,
+};
+
 /// Where the response stands.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Stage {
@@ -101,9 +113,14 @@ pub struct Exchange {
     /// The client waits for a 100 before it sends its body.
     holding_back: bool,
     interims: usize,
+    /// The client has seen one of them.
+    interim_passed_on: bool,
     repeated: bool,
+    retries: u8,
     response_begun: bool,
     body_begun: bool,
+    /// Bytes of the request body as sent, while all of them are kept.
+    kept: Option<usize>,
     body_limit: u64,
     upstream_persistent: bool,
     keep_alive: bool,
@@ -139,9 +156,12 @@ impl Exchange {
             upload,
             download: Flow::new(Framing::UntilClose, Outgoing::Same),
             interims: 0,
+            interim_passed_on: false,
             repeated: false,
+            retries: 0,
             response_begun: false,
             body_begun: false,
+            kept: None,
             body_limit: body_bytes_max.unwrap_or(u64::MAX),
             upstream_persistent: false,
             keep_alive: false,
@@ -306,7 +326,10 @@ impl Exchange {
         }
         match self.request.version {
             Version::Http10 => Ok(Verdict::DropInterim),
-            Version::Http11 => Ok(Verdict::Interim),
+            Version::Http11 => {
+                self.interim_passed_on = true;
+                Ok(Verdict::Interim)
+            }
         }
     }
 
@@ -352,35 +375,71 @@ impl Exchange {
         self.is_complete() && self.upstream_persistent && self.upload.is_complete()
     }
 
+    /// Every byte of the request body that was sent so far is kept, `bytes` of them (framing included); `None` when they
+    /// are not, or not any more. To be said before each byte that goes out.
+    pub fn body_kept(&mut self, bytes: Option<usize>) {
+        self.kept = bytes;
+    }
+
+    /// What is known of the request when an attempt failed for this `cause`: whether it goes out once more. To be asked of
+    /// a response that is not wanted *before* [`Exchange::judge`] takes it on.
+    #[must_use]
+    pub fn attempt(&self, cause: Cause) -> Attempt {
+        Attempt {
+            cause,
+            method: self.request.method,
+            heard: match (self.interim_passed_on, self.response_begun) {
+                (true, _) => Heard::PassedOn,
+                (false, true) => Heard::Bytes,
+                (false, false) => Heard::Nothing,
+            },
+            whole: !self.body_begun || self.kept.is_some(),
+            repeated: self.repeated,
+            retries: self.retries,
+        }
+    }
+
     /// The upstream connection died before a response, or the origin `refused` the request: whether it goes out once
-    /// more.
+    /// more, where there is no policy.
     #[must_use]
     pub fn may_repeat(&self, reused: bool, refused: bool) -> bool {
-        Attempt {
-            method: self.request.method,
-            reused,
-            refused,
-            response_begun: self.response_begun,
-            has_body: !matches!(self.request.framing, Framing::None | Framing::Length(0)),
-            body_begun: self.body_begun,
-            repeated: self.repeated,
-        }
-        .may_repeat()
+        let cause = if refused { Cause::RefusedStream } else { Cause::ResetBeforeResponse { reused } };
+        !self.repeated && matches!(self.attempt(cause).judge(&NO_POLICY), Retrial::Again(_))
     }
 
     /// Whether a response is the origin's farewell to an idle connection, and not an answer to this request: a 408
     /// that closes a reused one (RFC 9110 §15.5.9 lets the request be repeated). It then counts as no response.
     pub fn is_farewell(&mut self, response: Response, reused: bool) -> bool {
-        let begun = std::mem::replace(&mut self.response_begun, false);
-        let farewell = response.status == 408 && !response.persistent && self.may_repeat(reused, false);
-        self.response_begun = begun && !farewell;
+        if response.status != 408 || response.persistent || self.interim_passed_on {
+            return false;
+        }
+        let broke = self.attempt(Cause::ResetBeforeResponse { reused });
+        let unheard = Attempt { heard: Heard::Nothing, ..broke };
+        let farewell = unheard.judge(&NO_POLICY) == Retrial::Again(Again::Repeat);
+        self.response_begun &= !farewell;
         farewell
     }
 
-    /// The request goes out once more, on a fresh connection.
+    /// The request goes out once more, on a fresh connection, in place of one that was stale.
     pub fn repeat(&mut self, now: Timestamp) {
-        self.repeated = true;
-        self.upload = Flow::new(self.request.framing, Outgoing::Same);
+        self.again(Again::Repeat, now);
+    }
+
+    /// The request goes out once more.
+    ///
+    /// If its body is untouched, everything begins anew. If it was kept, the head and the kept bytes have to be staged for
+    /// the origin, and until it has taken them nothing more is read from the client; then the upload goes on where
+    /// the client is. Its framing needs no second start: what was kept is framed already, and no framing looks back.
+    pub fn again(&mut self, again: Again, now: Timestamp) {
+        match again {
+            Again::Repeat => self.repeated = true,
+            Again::Retry => self.retries = self.retries.saturating_add(1),
+        }
+        self.response_begun = false;
+        match self.kept {
+            Some(kept) if self.body_begun => self.upload.resume(kept),
+            Some(_) | None => self.upload = Flow::new(self.request.framing, Outgoing::Same),
+        }
         self.connecting(now);
     }
 

@@ -121,6 +121,13 @@ impl Flow {
         self.unsent = 0;
     }
 
+    /// The receiver was replaced: `unsent` bytes, which are all that the former one was sent, wait for the new one. Even if
+    /// the former one had stopped reading, nothing is lost: what was taken from the sender is among them.
+    pub fn resume(&mut self, unsent: usize) {
+        self.stopped = false;
+        self.unsent = unsent;
+    }
+
     /// The sender may be read.
     #[must_use]
     pub fn wants_input(&self) -> bool {

@@ -68,6 +68,8 @@ fn status(failure: Failure) -> u8 {
     match failure {
         Failure::Timeout(Phase::Drain) => UNAVAILABLE,
         Failure::Timeout(_) => DEADLINE_EXCEEDED,
+        // What a client makes of a bare 429 (http-grpc-status-mapping.md): it may ask again, later.
+        Failure::RateLimited | Failure::TooManyAtOnce => UNAVAILABLE,
         Failure::BodyTooLarge => RESOURCE_EXHAUSTED,
         // The table "Errors" of PROTOCOL-HTTP2.md.
         Failure::StreamReset(8) => CANCELLED,
@@ -123,6 +125,21 @@ mod tests {
             ("", None),
         ] {
             assert_eq!(duration(value.as_bytes()), expected, "{value}");
+        }
+    }
+
+    /// Goal: a call that a limit or a full queue turned away may be made again. Method: the codes of the specification.
+    #[test]
+    fn who_is_turned_away_may_ask_again() {
+        for (failure, code) in [
+            (Failure::RateLimited, 14),
+            (Failure::TooManyAtOnce, 14),
+            (Failure::QueueFull, 14),
+            (Failure::QueueTimeout, 14),
+            (Failure::Overloaded, 14),
+            (Failure::BodyTooLarge, 8),
+        ] {
+            assert_eq!(status(failure), code, "{failure:?}");
         }
     }
 }

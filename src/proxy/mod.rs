@@ -4,8 +4,9 @@
 //!                    exchange::Exchange  (phases, deadlines, who may be read, how it ends)
 //!                    /        |        \
 //!  forward (heads rewritten)  flow (one body's direction)  error -> respond (the only statuses we make)
-//!  routing (which route)      balance, endpoint, repeat (where a request goes, and whether twice)
+//!  routing (which route)      balance, endpoint, retry (where a request goes, and whether twice)
 //! ```
+//! [`limit`] is who may ask how often, before any of this.
 //! [`proxy_protocol`] stands by itself: who a connection that was passed on is from.
 //! [`crate::net`] asks these rooms what to do and performs it.
 
@@ -17,9 +18,10 @@ pub mod flow;
 pub mod forward;
 pub mod grpc;
 pub mod ids;
+pub mod limit;
 pub mod proxy_protocol;
-pub mod repeat;
 pub mod respond;
+pub mod retry;
 pub mod routing;
 
 #[cfg(test)]

@@ -25,6 +25,8 @@ pub struct Circumstances<'a> {
     pub keep_alive: bool,
     /// Status for an origin that was too slow.
     pub timeout_status: u16,
+    /// Seconds after which it is worth trying again.
+    pub retry_after: Option<u32>,
     /// IMF-fixdate of now.
     pub date: &'a [u8],
 }
@@ -78,6 +80,7 @@ pub fn failure(failure: Failure, at: Circumstances<'_>, out: &mut Vec<u8>) {
     let kind = if at.json { "application/json" } else { "text/plain; charset=utf-8" };
     let _ = write!(out, "Content-Type: {kind}\r\nContent-Length: {}\r\n", body.len());
     proxy_status(failure, out);
+    retry_after(at, out);
     if status == 405 {
         // RFC 9110 §15.5.6: Allow is required.
         allow(out);
@@ -103,6 +106,7 @@ fn failed_call(failure: Failure, at: Circumstances<'_>, out: &mut Vec<u8>) {
     out.extend_from_slice(b"Content-Type: application/grpc\r\nContent-Length: 0\r\n");
     grpc::write_status(failure, out);
     proxy_status(failure, out);
+    retry_after(at, out);
     finish_head(at, out);
 }
 
@@ -117,6 +121,13 @@ fn proxy_status(failure: Failure, out: &mut Vec<u8>) {
         failure.error_type(),
         failure.detail()
     );
+}
+
+/// RFC 9110 §10.2.3.
+fn retry_after(at: Circumstances<'_>, out: &mut Vec<u8>) {
+    if let Some(seconds) = at.retry_after {
+        let _ = write!(out, "Retry-After: {seconds}\r\n");
+    }
 }
 
 /// Appends the answer to `OPTIONS` with `Max-Forwards: 0` (RFC 9110 §7.6.2).
@@ -164,6 +175,7 @@ pub const fn reason(status: u16) -> &'static str {
         413 => "Content Too Large",
         414 => "URI Too Long",
         421 => "Misdirected Request",
+        429 => "Too Many Requests",
         431 => "Request Header Fields Too Large",
         500 => "Internal Server Error",
         501 => "Not Implemented",
@@ -186,6 +198,7 @@ mod tests {
         grpc: false,
         keep_alive: false,
         timeout_status: 504,
+        retry_after: None,
         date: b"Sun, 06 Nov 1994 08:49:37 GMT",
     };
 
@@ -211,6 +224,20 @@ mod tests {
     fn a_response_to_head_has_the_length_but_not_the_body() {
         let text = render(Circumstances { head_only: true, ..AT });
         assert!(text.ends_with("\r\n\r\n") && !text.contains("Content-Length: 0"), "{text}");
+    }
+
+    #[test]
+    fn who_has_to_wait_is_told_how_long() {
+        for grpc in [false, true] {
+            let at = Circumstances { retry_after: Some(17), grpc, ..AT };
+            let mut out = Vec::new();
+            failure(Failure::RateLimited, at, &mut out);
+            let text = String::from_utf8(out).unwrap();
+            assert!(text.starts_with("HTTP/1.1 429 Too Many Requests\r\n") != grpc, "{text}");
+            assert!(text.contains("\r\nRetry-After: 17\r\n"), "{text}");
+            assert!(text.contains("error=http_request_denied; details=\"rate-limited\""), "{text}");
+        }
+        assert!(!render(AT).contains("Retry-After"));
     }
 
     #[test]

@@ -284,7 +284,7 @@ impl Shard {
     #[inline]
     pub fn add(&self, counter: Counter, n: u64) {
         if let Some(cell) = self.counters.get(counter as usize) {
-            cell.store(cell.load(Ordering::Relaxed).wrapping_add(n), Ordering::Relaxed);
+            add(cell, n);
         }
     }
 
@@ -325,6 +325,12 @@ impl Shard {
     pub fn routes(&self) -> Arc<RouteShards> {
         self.routes.load_full().unwrap_or_default()
     }
+}
+
+/// With one writer a load and a store count the same as `fetch_add`, without a locked instruction.
+#[inline]
+pub(super) fn add(cell: &AtomicU64, n: u64) {
+    cell.store(cell.load(Ordering::Relaxed).wrapping_add(n), Ordering::Relaxed);
 }
 
 impl Default for Shard {

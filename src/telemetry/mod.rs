@@ -2,9 +2,9 @@
 
 pub mod access_log;
 pub mod date;
-pub mod distribution;
 pub mod errors;
 pub mod exposition;
+pub mod histogram;
 pub mod metrics;
 pub mod routes;
 pub mod series;

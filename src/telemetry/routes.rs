@@ -12,9 +12,9 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-use super::distribution::{Distribution, Observed, SIZES_BYTES, TIMES_US, add};
 use super::errors::{ERROR_TYPES, ErrorCounts, Errors};
-use super::metrics::Shard;
+use super::histogram::{Counts, Histogram, Scale};
+use super::metrics::{Shard, add};
 
 /// Classes of statuses, `1xx` to `5xx`.
 pub const CLASSES: [&str; 5] = ["1xx", "2xx", "3xx", "4xx", "5xx"];
@@ -76,11 +76,11 @@ pub struct RouteShard {
     active: [AtomicU64; Active::ALL.len()],
     retries: AtomicU64,
     errors: Errors,
-    durations: [Distribution<{ TIMES_US.len() }>; CLASSES.len()],
-    first_byte: Distribution<{ TIMES_US.len() }>,
-    gap: Distribution<{ TIMES_US.len() }>,
-    request_bytes: Distribution<{ SIZES_BYTES.len() }>,
-    response_bytes: Distribution<{ SIZES_BYTES.len() }>,
+    durations: [Histogram; CLASSES.len()],
+    first_byte: Histogram,
+    gap: Histogram,
+    request_bytes: Histogram,
+    response_bytes: Histogram,
 }
 
 impl RouteShard {
@@ -92,11 +92,11 @@ impl RouteShard {
             active: [const { AtomicU64::new(0) }; Active::ALL.len()],
             retries: AtomicU64::new(0),
             errors: Errors::new(),
-            durations: [const { Distribution::new(&TIMES_US) }; CLASSES.len()],
-            first_byte: Distribution::new(&TIMES_US),
-            gap: Distribution::new(&TIMES_US),
-            request_bytes: Distribution::new(&SIZES_BYTES),
-            response_bytes: Distribution::new(&SIZES_BYTES),
+            durations: [const { Histogram::new(Scale::Time) }; CLASSES.len()],
+            first_byte: Histogram::new(Scale::Time),
+            gap: Histogram::new(Scale::Time),
+            request_bytes: Histogram::new(Scale::Size),
+            response_bytes: Histogram::new(Scale::Size),
         }
     }
 
@@ -159,13 +159,13 @@ impl RouteShard {
             *to = to.wrapping_add(from);
         }
         for (to, from) in totals.durations.iter_mut().zip(&self.durations) {
-            to.add(&from.read());
+            to.merge(&from.counts());
         }
         totals.retries = totals.retries.wrapping_add(read(Some(&self.retries)));
-        totals.first_byte.add(&self.first_byte.read());
-        totals.gap.add(&self.gap.read());
-        totals.request_bytes.add(&self.request_bytes.read());
-        totals.response_bytes.add(&self.response_bytes.read());
+        totals.first_byte.merge(&self.first_byte.counts());
+        totals.gap.merge(&self.gap.counts());
+        totals.request_bytes.merge(&self.request_bytes.counts());
+        totals.response_bytes.merge(&self.response_bytes.counts());
     }
 }
 
@@ -215,15 +215,15 @@ pub struct Totals {
     /// What went wrong, by type.
     pub errors: ErrorCounts,
     /// Durations in microseconds, by class of the status, without tunnels.
-    pub durations: [Observed<{ TIMES_US.len() }>; CLASSES.len()],
+    pub durations: [Counts; CLASSES.len()],
     /// Times to the head of the response in microseconds.
-    pub first_byte: Observed<{ TIMES_US.len() }>,
+    pub first_byte: Counts,
     /// Times between two arrivals of a streamed body's bytes, in microseconds.
-    pub gap: Observed<{ TIMES_US.len() }>,
+    pub gap: Counts,
     /// Bytes of request bodies.
-    pub request_bytes: Observed<{ SIZES_BYTES.len() }>,
+    pub request_bytes: Counts,
     /// Bytes of response bodies.
-    pub response_bytes: Observed<{ SIZES_BYTES.len() }>,
+    pub response_bytes: Counts,
 }
 
 impl Totals {
@@ -248,11 +248,11 @@ impl Totals {
             active: [0; Active::ALL.len()],
             retries: 0,
             errors: [0; ERROR_TYPES.len()],
-            durations: from_fn(|_| Observed::nothing(&TIMES_US)),
-            first_byte: Observed::nothing(&TIMES_US),
-            gap: Observed::nothing(&TIMES_US),
-            request_bytes: Observed::nothing(&SIZES_BYTES),
-            response_bytes: Observed::nothing(&SIZES_BYTES),
+            durations: from_fn(|_| Counts::new(Scale::Time)),
+            first_byte: Counts::new(Scale::Time),
+            gap: Counts::new(Scale::Time),
+            request_bytes: Counts::new(Scale::Size),
+            response_bytes: Counts::new(Scale::Size),
         }
     }
 
@@ -308,8 +308,8 @@ mod tests {
         assert_eq!((a.classes, b.classes), ([0, 1, 0, 0, 1], [1, 0, 0, 0, 0]));
         assert_eq!((a.retries, a.errors.iter().sum::<u64>(), b.errors.iter().sum::<u64>()), (2, 1, 0));
         assert_eq!((a.durations[1].count(), a.durations[4].count(), b.durations[0].count()), (1, 1, 0));
-        assert_eq!((a.first_byte.sum, b.gap.sum, a.gap.count()), (2_000, 1_000_000, 0));
-        assert_eq!((a.request_bytes.sum, a.response_bytes.sum), (20, 4_000));
+        assert_eq!((a.first_byte.sum(), b.gap.sum(), a.gap.count()), (2_000, 1_000_000, 0));
+        assert_eq!((a.request_bytes.sum(), a.response_bytes.sum()), (20, 4_000));
     }
 
     #[test]

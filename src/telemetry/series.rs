@@ -77,21 +77,21 @@ pub(super) fn routes(text: &mut Text, routes: &[Totals]) {
         // Classes without an exchange are left out: their first one is in the requests, which are all there.
         let classes = CLASSES.iter().zip(&route.durations);
         for (class, observed) in classes.filter(|(class, it)| **class == "2xx" || it.count() > 0) {
-            text.seconds(name, &[("route", &route.name), ("class", class)], observed);
+            text.distribution(name, &[("route", &route.name), ("class", class)], observed);
         }
     }
     let name = "ringress_route_first_byte_seconds";
     text.histogram(name, "First byte of a request to the head of its response.");
-    routes.iter().for_each(|it| text.seconds(name, &[("route", &it.name)], &it.first_byte));
+    routes.iter().for_each(|it| text.distribution(name, &[("route", &it.name)], &it.first_byte));
     let name = "ringress_route_stream_gap_seconds";
     text.histogram(name, "Time between two arrivals of bytes of a response without a length.");
-    routes.iter().for_each(|it| text.seconds(name, &[("route", &it.name)], &it.gap));
+    routes.iter().for_each(|it| text.distribution(name, &[("route", &it.name)], &it.gap));
     let name = "ringress_route_request_body_bytes";
     text.histogram(name, "Sizes of request bodies.");
-    routes.iter().for_each(|it| text.bytes(name, &[("route", &it.name)], &it.request_bytes));
+    routes.iter().for_each(|it| text.distribution(name, &[("route", &it.name)], &it.request_bytes));
     let name = "ringress_route_response_body_bytes";
     text.histogram(name, "Sizes of response bodies.");
-    routes.iter().for_each(|it| text.bytes(name, &[("route", &it.name)], &it.response_bytes));
+    routes.iter().for_each(|it| text.distribution(name, &[("route", &it.name)], &it.response_bytes));
 }
 
 fn route_counters(text: &mut Text, routes: &[Totals]) {

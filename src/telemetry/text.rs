@@ -2,8 +2,8 @@
 
 use std::fmt::{self, Display, Write};
 
-use super::distribution::Observed;
 use super::exposition::Format;
+use super::histogram::{Counts, Scale};
 
 /// A label and its value.
 pub type Label<'a> = (&'a str, &'a str);
@@ -69,37 +69,17 @@ impl Text {
         self.head(name, "", "histogram", help);
     }
 
-    /// One of them, in seconds, of microseconds.
-    pub fn seconds<const N: usize>(&mut self, name: &str, labels: &[Label<'_>], observed: &Observed<N>) {
-        #[expect(clippy::cast_precision_loss, reason = "bounds are small and round")]
-        let bound = |us: u64| us as f64 / 1e6;
-        self.buckets(name, labels, observed, bound);
-        self.line(name, "_sum", labels, Seconds { us: observed.sum });
-        self.line(name, "_count", labels, observed.count());
-    }
-
-    /// One of them, in bytes.
-    pub fn bytes<const N: usize>(&mut self, name: &str, labels: &[Label<'_>], observed: &Observed<N>) {
-        #[expect(clippy::cast_precision_loss, reason = "bounds are powers of two")]
-        let bound = |bytes: u64| bytes as f64;
-        self.buckets(name, labels, observed, bound);
-        self.line(name, "_sum", labels, observed.sum);
-        self.line(name, "_count", labels, observed.count());
-    }
-
-    fn buckets<const N: usize>(
-        &mut self,
-        name: &str,
-        labels: &[Label<'_>],
-        observed: &Observed<N>,
-        bound: impl Fn(u64) -> f64,
-    ) {
-        // `{:?}` writes a whole number as `1.0`, as OpenMetrics asks for.
-        let bounds = observed.cumulative().map(|(le, count)| (format!("{:?}", bound(le)), count));
-        for (le, count) in bounds.chain([("+Inf".to_owned(), observed.count())]) {
-            let labels: Vec<Label<'_>> = labels.iter().copied().chain([("le", &*le)]).collect();
+    /// One of them. Bounds and sum of times are in seconds, so `name` ends in `_seconds` or `_bytes`.
+    pub fn distribution(&mut self, name: &str, labels: &[Label<'_>], counts: &Counts) {
+        for (le, count) in counts.cumulative() {
+            let labels: Vec<Label<'_>> = labels.iter().copied().chain([("le", le)]).collect();
             self.line(name, "_bucket", &labels, count);
         }
+        match counts.scale() {
+            Scale::Time => self.line(name, "_sum", labels, Seconds { us: counts.sum() }),
+            Scale::Size => self.line(name, "_sum", labels, counts.sum()),
+        }
+        self.line(name, "_count", labels, counts.count());
     }
 
     fn line(&mut self, name: &str, suffix: &str, labels: &[Label<'_>], value: impl Display) {
@@ -144,39 +124,43 @@ impl Display for Escaped<'_> {
 mod tests {
     //! Goal: lines are those of the grammar, to the byte. Method: exact texts.
 
-    use super::super::distribution::{Distribution, SIZES_BYTES};
+    use super::super::histogram::Histogram;
     use super::*;
 
-    static BOUNDS: [u64; 2] = [500, 1_000_000];
-
     #[test]
-    fn a_histogram_accumulates_and_ends_with_infinity() {
-        let times = Distribution::new(&BOUNDS);
-        [500, 501, 3_000_000].iter().for_each(|it| times.observe(*it));
-        let mut text = Text::new(Format::Prometheus);
-        text.histogram("t_seconds", "Times.");
-        text.seconds("t_seconds", &[("route", "a")], &times.read());
-        assert_eq!(
-            text.finish(),
-            "# HELP t_seconds Times.\n# TYPE t_seconds histogram\n\
-             t_seconds_bucket{route=\"a\",le=\"0.0005\"} 1\n\
-             t_seconds_bucket{route=\"a\",le=\"1.0\"} 2\n\
-             t_seconds_bucket{route=\"a\",le=\"+Inf\"} 3\n\
-             t_seconds_sum{route=\"a\"} 3.001001\n\
-             t_seconds_count{route=\"a\"} 3\n"
-        );
-    }
-
-    #[test]
-    fn sizes_are_whole_numbers() {
-        let sizes = Distribution::new(&SIZES_BYTES);
-        sizes.observe(7);
+    fn a_histogram_is_exact() {
+        let (times, sizes) = (Histogram::new(Scale::Time), Histogram::new(Scale::Size));
+        [150, 100, 3_456_789, 4_000_000_000].into_iter().for_each(|us| times.observe(us));
+        sizes.observe(5_000_000);
         let mut text = Text::new(Format::OpenMetrics);
-        text.bytes("s_bytes", &[], &sizes.read());
+        text.histogram("a_seconds", "A.");
+        text.distribution("a_seconds", &[], &times.counts());
+        text.histogram("b_bytes", "B.");
+        text.distribution("b_bytes", &[("route", "a,"), ("class", "")], &sizes.counts());
+        text.distribution("b_bytes", &[("route", "r")], &Counts::new(Scale::Size));
         let text = text.finish();
-        assert!(text.starts_with("s_bytes_bucket{le=\"0.0\"} 0\ns_bytes_bucket{le=\"256.0\"} 1\n"), "{text}");
-        assert!(text.contains("le=\"1073741824.0\"} 1\n"), "{text}");
-        assert!(text.ends_with("s_bytes_sum 7\ns_bytes_count 1\n# EOF\n"), "{text}");
+        assert!(text.starts_with(
+            "# HELP a_seconds A.\n\
+             # TYPE a_seconds histogram\n\
+             a_seconds_bucket{le=\"0.0001\"} 1\n\
+             a_seconds_bucket{le=\"0.0002\"} 2\n\
+             a_seconds_bucket{le=\"0.0005\"} 2\n"
+        ));
+        assert!(text.contains(
+            "a_seconds_bucket{le=\"3600.0\"} 3\n\
+             a_seconds_bucket{le=\"+Inf\"} 4\n\
+             a_seconds_sum 4003.457039\n\
+             a_seconds_count 4\n\
+             # HELP b_bytes B.\n"
+        ));
+        let labels = r#"route="a,",class="""#;
+        assert!(text.contains(&format!("\nb_bytes_bucket{{{labels},le=\"4.194304e+06\"}} 0\n")), "{text}");
+        assert!(text.contains(&format!("\nb_bytes_bucket{{{labels},le=\"8.388608e+06\"}} 1\n")), "{text}");
+        assert!(text.contains(&format!("\nb_bytes_sum{{{labels}}} 5000000\nb_bytes_count{{{labels}}} 1\n")));
+        assert!(
+            text.ends_with("b_bytes_sum{route=\"r\"} 0\nb_bytes_count{route=\"r\"} 0\n# EOF\n"),
+            "zeros too"
+        );
     }
 
     #[test]

@@ -5,7 +5,7 @@
 
 use std::hash::{BuildHasher, RandomState};
 
-use crate::telemetry::distribution::{Observed, TIMES_US};
+use crate::telemetry::histogram::{Counts, Scale};
 use crate::telemetry::metrics::{self, Counter, Level, Shard};
 use crate::telemetry::routes::{Active, Totals};
 
@@ -48,7 +48,9 @@ pub fn snapshot(subject: &Subject) -> String {
         json.raw("cut", sum(Counter::ExchangesCut));
         json.raw("refused", sum(Counter::HeadsRefused));
         json.raw("log_lines_lost", sum(Counter::LogLinesDropped) + (subject.controls.log_lines_lost)());
-        json.numbers("bounds_us", TIMES_US);
+        let bounds = Counts::new(Scale::Time);
+        let bounds: Vec<&str> = bounds.cumulative().map(|(le, _)| le).filter(|le| *le != "+Inf").collect();
+        json.raw("bounds_s", format_args!("[{}]", bounds.join(",")));
         json.objects("routes", &subject.routes(), write_route);
         json.objects("endpoints", &endpoints::all(shared), |json, it| {
             json.text("group", &it.group);
@@ -62,8 +64,8 @@ pub fn snapshot(subject: &Subject) -> String {
 }
 
 fn write_route(json: &mut Json, route: &Totals) {
-    let mut duration = Observed::nothing(&TIMES_US);
-    route.durations.iter().for_each(|class| duration.add(class));
+    let mut duration = Counts::new(Scale::Time);
+    route.durations.iter().for_each(|class| duration.merge(class));
     json.text("name", &route.name);
     json.numbers("classes", route.classes);
     json.raw("errors", route.errors.iter().sum::<u64>());
@@ -71,9 +73,8 @@ fn write_route(json: &mut Json, route: &Totals) {
     json.raw("active", route.active(Active::Exchanges));
     json.raw("streams", route.active(Active::Streams));
     json.raw("tunnels", route.active(Active::Tunnels));
-    for (name, observed) in [("duration", &duration), ("first_byte", &route.first_byte), ("gap", &route.gap)]
-    {
-        json.numbers(name, observed.within.into_iter().chain([observed.above]));
+    for (name, counts) in [("duration", &duration), ("first_byte", &route.first_byte), ("gap", &route.gap)] {
+        json.numbers(name, counts.cumulative().map(|(_, count)| count));
     }
 }
 

@@ -1,4 +1,5 @@
 //! Tests of the pure rooms together.
 
 mod forwarding;
+mod retrying;
 mod simulation;
