@@ -140,6 +140,8 @@ pub const UPSTREAM_IDLE_MAX: usize = 1024;
 pub const RELOADS_WAITING_MAX: usize = 8;
 /// Seconds that an admin call waits for a reload: names have to be resolved.
 pub const RELOAD_S: u64 = 30;
+/// Milliseconds between two looks of a request in line for room that another worker has made.
+pub const QUEUE_LOOK_MS: u64 = 5;
 /// Requests that may wait for one endpoint, unless the configuration says otherwise.
 pub const QUEUE_MAX: u32 = 128;
 /// Bytes of a request body that are kept so that the request can be sent again, unless the configuration says otherwise.
@@ -153,8 +155,7 @@ pub const RETRY_WINDOW_S: usize = 10;
 /// Retries in that time that are free, however few requests there are.
 pub const RETRIES_FREE: u32 = 10;
 
-/// Keys that one limit of a route tells apart at the same time: 2 MiB in words of 8 bytes, of which the system gives out
-/// what is touched.
+/// Keys that one limit of a route tells apart at the same time: 2 MiB in words of 8 bytes, for all workers together.
 pub const LIMIT_SLOTS: usize = 256 * 1024;
 /// Slots that a key may be in: a cache line.
 pub const LIMIT_NEIGHBOURS: usize = 8;
@@ -166,8 +167,6 @@ pub const LIMIT_LIFETIME_S: u64 = 5 * 365 * 24 * 3600;
 
 /// Seconds of grace taken off an origin's `Keep-Alive: timeout`.
 pub const KEEP_ALIVE_GRACE_S: u64 = 1;
-/// Endpoints tried for one request.
-pub const CONNECT_ATTEMPTS_MAX: usize = 4;
 /// Addresses kept of one resolved name.
 pub const ADDRESSES_PER_NAME_MAX: usize = 16;
 

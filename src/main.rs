@@ -14,7 +14,7 @@ static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 /// Exit codes: 0 clean, 1 runtime failure, 2 bad usage or configuration.
 fn main() -> ExitCode {
     memory::use_small_pages();
-    match flags::parse(std::env::args_os()) {
+    match flags::parse(std::env::args_os(), &|path| std::fs::read_to_string(path)) {
         Ok(Command::Print(text)) => print(&text),
         Ok(Command::Check(config)) => print(&flags::effective(&config)),
         Ok(Command::Serve(config)) => {

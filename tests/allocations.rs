@@ -139,7 +139,7 @@ fn answer(stream: TcpStream) {
 
 fn config(origin: SocketAddr, log: &str) -> Config {
     let args = format!("ringress --listen 127.0.0.1:0 --upstream {origin} --workers 1 --access-log {log}");
-    match flags::parse(args.split(' ').map(Into::into)) {
+    match flags::parse(args.split(' ').map(Into::into), &|path| std::fs::read_to_string(path)) {
         Ok(Command::Serve(config)) => *config,
         other => panic!("{other:?}"),
     }
@@ -158,7 +158,7 @@ fn start_worker(log: &str) -> SocketAddr {
         listeners: sockets.into_iter().map(|socket| (Arc::clone(&options), socket)).collect(),
         doorbell: rustix::event::eventfd(0, rustix::event::EventfdFlags::CLOEXEC).unwrap(),
         shared: Arc::new(Shared::new(
-            Site::new(config, endpoints, OriginTls::default()),
+            Site::new(config, endpoints, OriginTls::default(), [1, 2]),
             Budget::within(1000, 1),
             Instant::now(),
         )),

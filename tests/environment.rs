@@ -33,12 +33,12 @@ const VARIABLES: [(&str, &str); 6] = [
 fn a_flag_wins_over_the_environment_and_that_over_the_default() {
     let text = settings(&VARIABLES, "--header-timeout 9s --forwarded=off");
     for line in [
-        "--upstream=a:1\n--upstream=b:2\n",
-        "--request-timeout=7s\n",
-        "--header-timeout=9s\n",
-        "--body-timeout=60s\n",
-        "--log-query=on\n",
-        "--forwarded=off\n",
+        "upstreams = [\"a:1\", \"b:2\"]\n",
+        "\nrequest = \"7s\"\n",
+        "\nheader = \"9s\"\n",
+        "\nbody = \"60s\"\n",
+        "\nquery = true\n",
+        "\nforwarded = false\n",
     ] {
         assert!(text.contains(line), "{line}{text}");
     }
@@ -47,7 +47,7 @@ fn a_flag_wins_over_the_environment_and_that_over_the_default() {
 #[test]
 fn a_repeated_flag_replaces_the_whole_list_of_its_variable() {
     let text = settings(&VARIABLES, "--upstream c:3");
-    assert!(text.contains("\n--upstream=c:3\n--http2=on\n"), "{text}");
+    assert!(text.contains("\nupstreams = [\"c:3\"]\n"), "{text}");
 }
 
 #[test]
@@ -62,4 +62,44 @@ fn an_error_names_the_variable_it_came_from() {
         assert_eq!(output.status.code(), Some(2), "{variable:?}: {stderr}");
         assert!(stderr.contains(said), "{stderr}");
     }
+}
+
+/// Goal: the file is the last but one to be asked, and is itself named by a variable.
+#[test]
+fn a_file_wins_over_the_default_alone() {
+    let file = concat!(env!("CARGO_MANIFEST_DIR"), "/docs/examples/two-applications.toml");
+    let variables =
+        [("RINGRESS_CONFIG", file), ("RINGRESS_WRITE_TIMEOUT", "7s"), ("RINGRESS_REQUEST_TIMEOUT", "8s")];
+    let text = settings(&variables, "--request-timeout 9s");
+    for line in
+        ["\nstream-idle = \"5m\"\n", "\nwrite = \"7s\"\n", "\nrequest = \"9s\"\n", "\nheader = \"10s\"\n"]
+    {
+        assert!(text.contains(line), "{line}{text}");
+    }
+    assert!(text.contains("name = \"shop-uploads\""), "{text}");
+    // A file and an origin from elsewhere contradict each other; the variable counts.
+    let output = check(&[("RINGRESS_UPSTREAM", "a:1")], &format!("--config {file}"));
+    let stderr = String::from_utf8_lossy(&output.stderr);
+    assert_eq!(output.status.code(), Some(2), "{stderr}");
+    assert!(stderr.contains("both say where requests go"), "{stderr}");
+}
+
+/// Goal: what `check` prints is a file that `check` takes, and says the same.
+#[test]
+fn what_is_printed_is_a_file() {
+    let file = concat!(env!("CARGO_MANIFEST_DIR"), "/docs/examples/two-applications.toml");
+    let printed = settings(&[], &format!("--config {file}"));
+    let copy = std::env::temp_dir().join(format!("ringress-printed-{}.toml", std::process::id()));
+    std::fs::write(&copy, &printed).expect("a file");
+    let again = settings(&[], &format!("--config {}", copy.display()));
+    std::fs::remove_file(&copy).expect("removed");
+    assert_eq!(again, printed);
+}
+
+#[test]
+fn a_file_that_is_not_there_is_bad_usage() {
+    let output = check(&[], "--config /nowhere/ringress.toml");
+    let stderr = String::from_utf8_lossy(&output.stderr);
+    assert_eq!(output.status.code(), Some(2), "{stderr}");
+    assert!(stderr.starts_with("error: cannot read /nowhere/ringress.toml: No such file"), "{stderr}");
 }

@@ -33,6 +33,26 @@ pub struct Group {
     pub send_proxy: Option<ProxyVersion>,
 }
 
+impl Group {
+    /// A group of which only this is known.
+    #[must_use]
+    pub fn new(name: impl Into<Box<str>>, members: Vec<Member>, pool: Pool) -> Group {
+        Group {
+            name: name.into(),
+            members,
+            balance: Balance::default(),
+            sticky: None,
+            slow_start: Duration::ZERO,
+            max_connections: None,
+            queue: Queue::default(),
+            ejection: Some(Ejection::default()),
+            check: None,
+            pool,
+            send_proxy: None,
+        }
+    }
+}
+
 /// A member of a group.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Member {
@@ -141,6 +161,15 @@ pub struct Check {
     pub healthy: u32,
     /// Bad probes in a row that take it out.
     pub unhealthy: u32,
+}
+
+impl Check {
+    /// With the times and counts that serve most.
+    #[must_use]
+    pub fn new(probe: Probe) -> Check {
+        let (interval, timeout) = (Duration::from_secs(5), Duration::from_secs(2));
+        Check { probe, interval, timeout, healthy: 2, unhealthy: 3 }
+    }
 }
 
 /// What a probe does.

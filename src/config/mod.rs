@@ -3,12 +3,14 @@
 //! [`crate::flags`] turns the command line, the environment and the configuration file into a [`Config`]; everything
 //! downstream reads it and never checks it again. [`group`] is who serves, [`route`] is whose requests they serve.
 
+pub mod file;
 pub mod group;
 pub mod route;
+pub mod value;
 
 use std::fmt;
 use std::net::SocketAddr;
-use std::num::NonZeroUsize;
+use std::num::{NonZeroU32, NonZeroUsize};
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -23,6 +25,11 @@ pub use self::route::Route;
 /// "Never" for the periods of [`Pool`] and for [`Config::dns_refresh`]: a hundred years. Longer than any
 /// period the command line accepts, and short enough that adding it to a point in time cannot overflow.
 pub const NEVER: Duration = Duration::from_secs(100 * 365 * 24 * 3600);
+
+/// Default of [`Config::dns_refresh`].
+pub const DNS_REFRESH: Duration = Duration::from_secs(30);
+/// Default of [`Config::timeout_status`]: the gateway timeout of RFC 9110 §15.6.5.
+pub const TIMEOUT_STATUS: u16 = 504;
 
 /// Everything an operator can set.
 #[derive(Clone, Debug, PartialEq)]
@@ -49,6 +56,8 @@ pub struct Config {
     pub pin: bool,
     /// Client connections at once, all workers together; `None` derives it from the descriptor limit.
     pub max_connections: Option<NonZeroUsize>,
+    /// Connections of one client address (of IPv6, its /64) at once, all workers together; `None` is no limit.
+    pub max_connections_per_client: Option<NonZeroU32>,
     /// One timeout per phase.
     pub timeouts: Timeouts,
     /// Status of a response made because the origin was too slow: 504, or 503 for those who alert on it.

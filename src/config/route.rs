@@ -1,5 +1,6 @@
 //! Routes: which requests, and what becomes of them.
 
+use std::fmt;
 use std::num::NonZeroU32;
 use std::time::Duration;
 
@@ -33,6 +34,24 @@ pub struct Route {
     pub limits: Vec<Limit>,
 }
 
+impl Route {
+    /// Every request to the first group.
+    #[must_use]
+    pub fn everything(timeouts: Timeouts, body_bytes_max: Option<u64>) -> Route {
+        Route {
+            name: "default".into(),
+            matches: Matches::default(),
+            action: Action::Forward { group: 0, rewrite: PathRewrite::Keep },
+            request_fields: FieldEdits::default(),
+            response_fields: FieldEdits::default(),
+            timeouts,
+            body_bytes_max,
+            retry: Retry::default(),
+            limits: Vec::new(),
+        }
+    }
+}
+
 /// Which requests; everything that is named has to be met.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Matches {
@@ -53,6 +72,16 @@ pub enum Host {
     Exact(Box<str>),
     /// `*.example.com`, kept as `example.com`: any one label in front of it.
     Wildcard(Box<str>),
+}
+
+impl fmt::Display for Host {
+    /// The form that the configuration file has.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Host::Exact(name) => f.write_str(name),
+            Host::Wildcard(name) => write!(f, "*.{name}"),
+        }
+    }
 }
 
 /// Which paths. The query is no part of a path.
@@ -177,7 +206,7 @@ impl Default for Retry {
         Retry {
             connect_failure: true,
             refused_stream: true,
-            reset_before_response: true,
+            reset_before_response: false,
             statuses: Vec::new(),
             max: 2,
             budget_percent: 20,

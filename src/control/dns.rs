@@ -7,15 +7,17 @@ use std::collections::HashMap;
 use std::io;
 use std::net::{SocketAddr, ToSocketAddrs};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, sync_channel};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError, Weak};
 use std::thread::JoinHandle;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
-use crate::config::group::Member;
 use crate::config::{Config, Group, Origin, Upstream};
 use crate::limits;
 use crate::net::shared::Shared;
+use crate::proxy::balance::{Member, hash};
 use crate::proxy::endpoint::{Address, Endpoint, Endpoints};
+use crate::proxy::health::{Crowd, EndpointState};
+use crate::time::Timestamp;
 
 /// How a name becomes addresses: `getaddrinfo`, and something scripted in tests.
 pub type Lookup = fn(&str, u16) -> io::Result<Vec<SocketAddr>>;
@@ -25,37 +27,89 @@ pub type Lookup = fn(&str, u16) -> io::Result<Vec<SocketAddr>>;
 pub struct Resolver {
     lookup: Lookup,
     known: HashMap<(String, u16), Vec<SocketAddr>>,
+    /// What is known of the endpoints of each group, as long as somebody uses them.
+    states: HashMap<Box<str>, States>,
+    epoch: Instant,
+}
+
+/// What is known of the endpoints of a group, by their names.
+#[derive(Debug, Default)]
+struct States {
+    crowd: Arc<Crowd>,
+    endpoints: HashMap<Box<str>, Weak<EndpointState>>,
+}
+
+impl States {
+    /// The state of the endpoint called `label`, which is a member of the group from now on.
+    fn of(&mut self, label: &str, now: Timestamp) -> Arc<EndpointState> {
+        if let Some(state) = self.endpoints.get(label).and_then(Weak::upgrade) {
+            state.join();
+            return state;
+        }
+        let state = Arc::new(EndpointState::new(Arc::clone(&self.crowd), now));
+        self.endpoints.insert(label.into(), Arc::downgrade(&state));
+        state
+    }
+
+    /// Endpoints that are not among `members` are members no more.
+    fn keep(&mut self, members: &[Member]) {
+        self.endpoints.retain(|_, state| match state.upgrade() {
+            Some(state) if !members.iter().any(|member| Arc::ptr_eq(&member.state, &state)) => {
+                state.leave();
+                true
+            }
+            Some(_) => true,
+            None => false,
+        });
+    }
 }
 
 impl Default for Resolver {
     fn default() -> Self {
-        Resolver::new(|host, port| Ok((host, port).to_socket_addrs()?.collect()))
+        Resolver::new(|host, port| Ok((host, port).to_socket_addrs()?.collect()), Instant::now())
     }
 }
 
 impl Resolver {
-    /// A resolver that asks `lookup`.
+    /// A resolver that asks `lookup`; time counts from `epoch`, as it does for workers.
     #[must_use]
-    pub fn new(lookup: Lookup) -> Resolver {
-        Resolver { lookup, known: HashMap::new() }
+    pub fn new(lookup: Lookup, epoch: Instant) -> Resolver {
+        Resolver { lookup, known: HashMap::new(), states: HashMap::new(), epoch }
+    }
+
+    /// When time began to count.
+    #[must_use]
+    pub fn epoch(&self) -> Instant {
+        self.epoch
     }
 
     /// The endpoints of each group of `config` now. A name that does not resolve is logged.
     pub fn resolve(&mut self, config: &Config) -> Vec<Endpoints> {
+        self.states.retain(|name, _| config.groups.iter().any(|group| group.name == *name));
         config.groups.iter().map(|group| self.resolve_group(group)).collect()
     }
 
     fn resolve_group(&mut self, group: &Group) -> Endpoints {
-        let mut endpoints: Vec<Endpoint> = Vec::new();
-        for Member { upstream, .. } in &group.members {
-            for address in self.addresses(upstream) {
-                let endpoint = Endpoint::of(upstream, address);
-                if !endpoints.contains(&endpoint) {
-                    endpoints.push(endpoint);
+        let mut endpoints = Endpoints::default();
+        let since = u64::try_from(self.epoch.elapsed().as_micros()).unwrap_or(u64::MAX);
+        for configured in &group.members {
+            for address in self.addresses(&configured.upstream) {
+                let endpoint = Endpoint::of(&configured.upstream, address);
+                if !endpoints.list.contains(&endpoint) {
+                    let states = self.states.entry(group.name.clone()).or_default();
+                    endpoints.members.push(Member {
+                        state: states.of(&endpoint.label, Timestamp(since)),
+                        weight: configured.weight,
+                        id: hash::of_member(&group.name, &endpoint.label),
+                    });
+                    endpoints.list.push(endpoint);
                 }
             }
         }
-        Endpoints(endpoints)
+        if let Some(states) = self.states.get_mut(&group.name) {
+            states.keep(&endpoints.members);
+        }
+        endpoints
     }
 
     fn addresses(&mut self, upstream: &Upstream) -> Vec<Address> {
@@ -115,7 +169,7 @@ fn refresh(publisher: &Publisher, shared: &Shared, stopped: &Receiver<()>) {
         // Nothing resolved yet: every request fails until it does, so look again soon.
         let unresolved = Duration::from_secs(limits::DNS_RETRY_S);
         let wait = site.config.dns_refresh;
-        let is_missing = site.endpoints.iter().any(|endpoints| endpoints.0.is_empty());
+        let is_missing = site.endpoints.iter().any(|endpoints| endpoints.list.is_empty());
         let wait = if is_missing { wait.min(unresolved) } else { wait };
         match stopped.recv_timeout(wait) {
             Err(RecvTimeoutError::Timeout) => {}
@@ -138,7 +192,7 @@ fn publish_addresses(resolver: &mut Resolver, shared: &Shared) {
             return Arc::clone(known);
         }
         changed = true;
-        let labels: Vec<&str> = latest.0.iter().map(|endpoint| &*endpoint.label).collect();
+        let labels: Vec<&str> = latest.list.iter().map(|endpoint| &*endpoint.label).collect();
         tracing::info!(endpoints = labels.join(","), "upstream addresses changed");
         Arc::new(latest)
     });
@@ -152,32 +206,32 @@ fn publish_addresses(resolver: &mut Resolver, shared: &Shared) {
 mod tests {
     use super::*;
     use std::sync::atomic::{AtomicUsize, Ordering};
-    use std::time::Instant;
 
     use crate::flags::{self, Command};
     use crate::net::shared::Budget;
     use crate::net::site::{Site, Views};
     use crate::net::tls::OriginTls;
     use crate::proxy::balance::Tried;
-    use crate::time::Timestamp;
 
     fn config(args: &[&str]) -> Config {
         let argv = ["ringress"].iter().chain(args).map(Into::into);
-        match flags::parse(argv.collect::<Vec<_>>()) {
+        match flags::parse(argv.collect::<Vec<_>>(), &|path| std::fs::read_to_string(path)) {
             Ok(Command::Serve(config)) => *config,
             other => panic!("{other:?}"),
         }
     }
 
     fn labels(endpoints: &Endpoints) -> Vec<&str> {
-        endpoints.0.iter().map(|endpoint| &*endpoint.label).collect()
+        endpoints.list.iter().map(|endpoint| &*endpoint.label).collect()
     }
 
     #[test]
     fn addresses_and_names_become_one_list_without_doubles() {
         let config = config(&["--upstream", "127.0.0.1:1,127.0.0.1:1,app:2,unix:/s,https://127.0.0.1:1"]);
-        let mut resolver =
-            Resolver::new(|_, port| Ok(vec![([10, 0, 0, 2], port).into(), ([10, 0, 0, 1], port).into()]));
+        let mut resolver = Resolver::new(
+            |_, port| Ok(vec![([10, 0, 0, 2], port).into(), ([10, 0, 0, 1], port).into()]),
+            Instant::now(),
+        );
         assert_eq!(
             labels(&resolver.resolve(&config)[0]),
             ["127.0.0.1:1", "10.0.0.1:2", "10.0.0.2:2", "unix:/s", "https://127.0.0.1:1"]
@@ -196,17 +250,17 @@ mod tests {
         };
         let mut config = config(&["--upstream", "app:80"]);
         config.dns_refresh = Duration::from_millis(5);
-        let mut resolver = Resolver::new(lookup);
+        let mut resolver = Resolver::new(lookup, Instant::now());
         let first = resolver.resolve(&config);
         let budget = Budget { connections: 1, idle_upstreams: 1, pipes: 1 };
-        let site = Site::new(config, first, OriginTls::default());
+        let site = Site::new(config, first, OriginTls::default(), [1, 2]);
         let shared = Arc::new(Shared::new(site, budget, Instant::now()));
         let views = Views::new(Arc::clone(&shared), 0, Arc::default());
         let seen = || {
             let view = views.latest();
             let group = view.group(0).unwrap();
-            let index = group.pick(Timestamp(0), Tried::default()).unwrap();
-            group.endpoints.0[index].label.to_string()
+            let index = group.pick(Timestamp(0), Tried::NONE, None, None).unwrap();
+            group.endpoints.list[index].label.to_string()
         };
         assert_eq!(seen(), "10.0.0.1:80");
         let _refresher = Refresher::start(Arc::new(Mutex::new(resolver)), Arc::clone(&shared)).unwrap();

@@ -85,7 +85,11 @@ pub fn run(mut config: Config, sources: Sources) -> Result<(), StartError> {
     let (log, sinks) = LogWriter::start(&config.access_log, workers.len()).map_err(StartError::AccessLog)?;
     let (addresses, listeners) = bind_all(&config, workers.len())?;
     let admin = bind_admin(&config)?;
-    let mut shared = Shared::new(Site::new(config, endpoints, upstream_tls), budget, Instant::now());
+    let mut shared = Shared::new(
+        Site::new(config, endpoints, upstream_tls, [random(), random()]),
+        budget,
+        resolver.epoch(),
+    );
     shared.https_port = https_port(&addresses);
     let (loader, server_tls) = server_tls.unzip();
     shared.tls = server_tls.map(ArcSwap::from_pointee);

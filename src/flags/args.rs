@@ -4,18 +4,21 @@
 //! Every flag has the environment variable `RINGRESS_` + its name in upper case with `_`. Clap appends the
 //! default and the variable to each help text.
 
+use std::path::PathBuf;
+
 use clap::builder::ArgPredicate;
 use clap::{ArgAction, Args, Parser, Subcommand};
 use clap_complete::Shell;
 use ipnet::IpNet;
 
-use super::duration::{self, Period, Timeout};
-use super::listen::Listen;
-use super::network::SendProxy;
-use super::number::{self, Auto, switch};
-use super::size::{self, BytesLimit};
 use super::tls::TlsArgs;
-use super::{log, network, upstream};
+use super::words::{self, SendProxy, switch};
+use crate::config;
+use crate::config::value::duration::{self, Period, Timeout};
+use crate::config::value::listen::Listen;
+use crate::config::value::number::{self, Auto, Limit};
+use crate::config::value::size::{self, BytesLimit};
+use crate::config::value::{log, network, upstream};
 use crate::config::{LogFormat, LogTarget, Pool, Upstream};
 use crate::limits;
 use crate::time::Timeouts;
@@ -23,11 +26,12 @@ use crate::time::Timeouts;
 const AFTER_HELP: &str = "\
 Durations are written 250ms, 10s, 5m or 1h30m; 0 or off disables. Sizes are written 32768, 64KiB, 1MiB \
 (powers of 1024) or 10MB (powers of 1000). A flag wins over its environment variable, which wins over the \
-default; an empty variable counts as unset.
+configuration file, which wins over the default; an empty variable counts as unset.
 
 Examples:
   ringress --demo
   ringress --listen 0.0.0.0:8080 --upstream 127.0.0.1:3000
+  ringress --config ringress.toml
   ringress --tls-listen :443 --cert chain.pem --key key.pem --http-redirect :80 --upstream 127.0.0.1:3000
   ringress check --upstream app.internal:3000 --timeout-status 503
 
@@ -54,8 +58,10 @@ pub struct Cli {
 /// What to do instead of serving.
 #[derive(Debug, Subcommand)]
 pub enum Action {
-    /// Validate the same flags as for serving, and print the effective settings, one `--flag=value` a line
+    /// Validate the same flags as for serving, and print the effective configuration as a file for --config
     Check(Box<Settings>),
+    /// Print the effective configuration as `check` does, or what is known about configuration files
+    Config(Box<ConfigArgs>),
     /// Print the man page (roff)
     Man,
     /// Print a completion script
@@ -63,6 +69,20 @@ pub enum Action {
         /// Shell to complete for
         shell: Shell,
     },
+}
+
+/// What `ringress config` prints.
+#[derive(Args, Debug)]
+pub struct ConfigArgs {
+    /// Print the JSON schema of configuration files, for editors
+    #[arg(long, conflicts_with = "reference")]
+    pub schema: bool,
+    /// Print the reference of configuration files, in Markdown
+    #[arg(long)]
+    pub reference: bool,
+    /// The same flags as for serving.
+    #[command(flatten)]
+    pub settings: Settings,
 }
 
 /// Every flag, by topic.
@@ -101,6 +121,11 @@ pub struct Settings {
 #[derive(Args, Debug)]
 #[command(next_help_heading = "Basics")]
 pub struct Basics {
+    /// Configuration file (TOML): listeners, certificates, groups of upstreams, routes, and whatever flags say too; flags and
+    /// variables win over it. `ringress config --reference` describes it. Default: none
+    #[arg(long, env = "RINGRESS_CONFIG", value_name = "FILE")]
+    pub config: Option<PathBuf>,
+
     /// Address to accept clients on, HTTP/1.1 and HTTP/2 with prior knowledge (h2c): IP:PORT, [IPv6]:PORT, localhost:PORT (127.0.0.1), or :PORT for every
     /// interface, IPv4 and IPv6. Port 0 takes a free one. Repeatable, or separated by commas
     #[arg(
@@ -115,7 +140,7 @@ pub struct Basics {
 
     /// Origin to send requests to: host:port, IP:port, [IPv6]:port, unix:/path or h2c+unix:/path, or SCHEME://host[:port] with http, https,
     /// h2c (HTTP/2), h2 (HTTP/2 with TLS), and https+insecure or h2+insecure, which check no certificate.
-    /// Repeatable, or separated by commas. Required unless --demo is given; no default
+    /// Repeatable, or separated by commas. Required unless --demo or --config is given; no default
     #[arg(
         long, env = "RINGRESS_UPSTREAM", value_name = "ADDR", value_parser = upstream::parse,
         value_delimiter = ','
@@ -267,7 +292,7 @@ pub struct TimeoutArgs {
     /// Status answered when the origin was too slow, 500 to 599: 503 for alerts that watch for 503
     #[arg(
         long, env = "RINGRESS_TIMEOUT_STATUS", value_name = "STATUS",
-        default_value_t = super::TIMEOUT_STATUS, value_parser = number::status
+        default_value_t = config::TIMEOUT_STATUS, value_parser = number::status
     )]
     pub timeout_status: u16,
 }
@@ -308,6 +333,14 @@ pub struct Limits {
         hide_possible_values = true, default_missing_value = "on"
     )]
     pub allow_underscores: bool,
+
+    /// Connections of one client address (of IPv6, its /64) at once, a count for all workers together; 0 or off is no
+    /// limit. A connection beyond it is closed at once
+    #[arg(
+        long, env = "RINGRESS_MAX_CONNECTIONS_PER_CLIENT", value_name = "N|off", default_value_t = Limit(None),
+        value_parser = number::limit
+    )]
+    pub max_connections_per_client: Limit,
 }
 
 /// Forwarding fields.
@@ -343,7 +376,7 @@ pub struct ForwardingArgs {
     /// HTTP/2 origins cannot have it
     #[arg(
         long, env = "RINGRESS_SEND_PROXY", value_name = "v1|v2|off", default_value = "off",
-        value_parser = network::send_proxy(), hide_possible_values = true
+        value_parser = words::send_proxy(), hide_possible_values = true
     )]
     pub send_proxy: SendProxy,
 }
@@ -384,7 +417,7 @@ pub struct PoolArgs {
     /// A duration after which names of upstreams are resolved again, 1s at least; 0 or off resolves them once
     #[arg(
         long, env = "RINGRESS_DNS_REFRESH", value_name = "DURATION",
-        default_value_t = Period(super::DNS_REFRESH), value_parser = duration::refresh
+        default_value_t = Period(config::DNS_REFRESH), value_parser = duration::refresh
     )]
     pub dns_refresh: Period,
 }
@@ -401,7 +434,7 @@ pub struct Logs {
     /// Shape of an access-log line: key=value pairs, or a JSON object
     #[arg(
         long, env = "RINGRESS_LOG_FORMAT", value_name = "FORMAT", default_value = "logfmt",
-        value_parser = log::format()
+        value_parser = words::log_format()
     )]
     pub log_format: LogFormat,
 

@@ -1,16 +1,14 @@
 //! Settings that are valid one by one to a [`Config`] that is valid as a whole.
 
 use std::collections::HashSet;
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
-use std::time::Duration;
+use std::net::SocketAddr;
 
 use thiserror::Error;
 
 use super::args::{Basics, Limits, Settings, TimeoutArgs};
-use super::size::Bytes;
 use super::tls::{self, TlsError};
-use crate::config::group::{Balance, Ejection, Queue};
-use crate::config::route::{Action, FieldEdits, Matches, PathRewrite, Retry};
+use crate::config::value::listen::accepts;
+use crate::config::value::size::Bytes;
 use crate::config::{
     Config, Forwarding, Group, Listener, LogTarget, Origin, Pool, ProxyVersion, Route, Service, Upstream,
 };
@@ -74,7 +72,7 @@ pub enum BuildError {
 /// Settings that contradict each other.
 pub fn config(settings: Settings) -> Result<Config, BuildError> {
     let Settings { basics, tls, threads, timeouts, limits, forwarding, pool, logs, admin } = settings;
-    let Basics { listen, upstream: upstreams, http2, demo } = basics;
+    let Basics { listen, upstream: upstreams, http2, demo, config: _ } = basics;
     check_origins(&upstreams, demo)?;
     if forwarding.send_proxy.0.is_some() {
         check_send_proxy(&upstreams, demo)?;
@@ -110,12 +108,13 @@ pub fn config(settings: Settings) -> Result<Config, BuildError> {
         tls,
         upstream_tls,
         groups: vec![group(upstreams, pool, forwarding.send_proxy.0)],
-        routes: vec![route(timeouts, message.body_bytes_max)],
+        routes: vec![Route::everything(timeouts, message.body_bytes_max)],
         normalize_paths: false,
         demo,
         workers: threads.workers.0,
         pin: threads.pin,
         max_connections: threads.max_connections.0,
+        max_connections_per_client: limits.max_connections_per_client.0,
         splice_min: threads.splice_min.0,
         timeout_status,
         timeouts,
@@ -136,34 +135,8 @@ pub fn config(settings: Settings) -> Result<Config, BuildError> {
 
 /// The one group there is without a configuration file.
 pub(super) fn group(upstreams: Vec<Upstream>, pool: Pool, send_proxy: Option<ProxyVersion>) -> Group {
-    Group {
-        name: "default".into(),
-        members: upstreams.into_iter().map(Into::into).collect(),
-        balance: Balance::default(),
-        sticky: None,
-        slow_start: Duration::ZERO,
-        max_connections: None,
-        queue: Queue::default(),
-        ejection: Some(Ejection::default()),
-        check: None,
-        pool,
-        send_proxy,
-    }
-}
-
-/// The one route there is without a configuration file.
-pub(super) fn route(timeouts: Timeouts, body_bytes_max: Option<u64>) -> Route {
-    Route {
-        name: "default".into(),
-        matches: Matches::default(),
-        action: Action::Forward { group: 0, rewrite: PathRewrite::Keep },
-        request_fields: FieldEdits::default(),
-        response_fields: FieldEdits::default(),
-        timeouts,
-        body_bytes_max,
-        retry: Retry::default(),
-        limits: Vec::new(),
-    }
+    let members = upstreams.into_iter().map(Into::into).collect();
+    Group { send_proxy, ..Group::new("default", members, pool) }
 }
 
 fn check_origins(upstreams: &[Upstream], demo: bool) -> Result<(), BuildError> {
@@ -202,16 +175,6 @@ fn check_loop(listen: &[SocketAddr], upstreams: &[Upstream]) -> Result<(), Build
         }
     }
     Ok(())
-}
-
-/// Whether a listener on `listen` is sure to be the one that answers at `address`.
-fn accepts(listen: SocketAddr, address: SocketAddr) -> bool {
-    let same_host = match listen.ip() {
-        IpAddr::V4(Ipv4Addr::UNSPECIFIED) => address.ip() == IpAddr::V4(Ipv4Addr::LOCALHOST),
-        IpAddr::V6(Ipv6Addr::UNSPECIFIED) => address.ip() == IpAddr::V6(Ipv6Addr::LOCALHOST),
-        IpAddr::V4(_) | IpAddr::V6(_) => false,
-    };
-    listen.port() == address.port() && (same_host || listen.ip() == address.ip())
 }
 
 fn timeout_table(args: &TimeoutArgs) -> Timeouts {

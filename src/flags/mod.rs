@@ -1,42 +1,34 @@
 //! Command line: the one source of `--help`, man page and completions.
 //!
-//! [`parse`] turns arguments and the environment into a [`Command`]; it does no IO. Precedence: flag, then
-//! `RINGRESS_*` variable, then default. A value is checked where it is read (`duration`, `size`, `listen`,
-//! `upstream`, ...), contradictions between values in `build`.
+//! [`parse`] turns arguments, the environment and the configuration file into a [`Command`]; how the file is read is an
+//! argument. Precedence: flag, then `RINGRESS_*` variable, then file, then default. Values are checked where they are read
+//! ([`crate::config::value`]), contradictions between flags in `build`, and those of a file with flags laid over it
+//! (`overlay`) in [`crate::config::file`].
 
 mod args;
 mod build;
-mod duration;
-mod listen;
-mod log;
-mod network;
-mod number;
-mod render;
-mod size;
+mod overlay;
 mod tls;
-mod upstream;
+mod words;
 
 #[cfg(test)]
 mod tests;
 
 use std::ffi::OsString;
 use std::fmt;
-use std::time::Duration;
+use std::io;
+use std::path::Path;
 
 use clap::error::{ContextKind, ContextValue, ErrorKind};
-use clap::{Arg, CommandFactory, FromArgMatches};
+use clap::parser::ValueSource;
+use clap::{Arg, ArgMatches, CommandFactory, FromArgMatches};
 use clap_complete::Shell;
 
-use self::args::{Action, Cli};
-use crate::config::Config;
+use self::args::{Action, Cli, Settings};
+use crate::config::{Config, file};
 use crate::time::Phase;
 
-pub use self::render::effective;
-
-/// Default of `--dns-refresh`.
-pub const DNS_REFRESH: Duration = Duration::from_secs(30);
-/// Default of `--timeout-status`: the gateway timeout of RFC 9110 §15.6.5.
-pub const TIMEOUT_STATUS: u16 = 504;
+pub use crate::config::file::effective;
 
 /// Exit code of bad usage or configuration.
 const EXIT_USAGE: u8 = 2;
@@ -71,25 +63,58 @@ impl fmt::Display for FlagsExit {
 
 impl std::error::Error for FlagsExit {}
 
-/// Reads a command line whose first element is the name of the program.
+/// What reads a configuration file.
+pub type ReadFile<'a> = &'a dyn Fn(&Path) -> io::Result<String>;
+
+/// Reads a command line whose first element is the name of the program; `read` is how it reads the file of `--config`.
+/// The same line may be read again later, when the file has changed.
 ///
 /// # Errors
 /// Bad usage or configuration, with the text to print and exit code 2; also `--help` and `--version`, with
 /// exit code 0.
-pub fn parse<I: IntoIterator<Item = OsString>>(argv: I) -> Result<Command, FlagsExit> {
+pub fn parse<I: IntoIterator<Item = OsString>>(argv: I, read: ReadFile<'_>) -> Result<Command, FlagsExit> {
     let argv: Vec<OsString> = argv.into_iter().collect();
-    let cli = command()
-        .try_get_matches_from(&argv)
-        .and_then(|matches| Cli::from_arg_matches(&matches))
-        .map_err(|error| clap_exit(&error, &argv))?;
+    let matches = command().try_get_matches_from(&argv).map_err(|error| clap_exit(&error, &argv))?;
+    let cli = Cli::from_arg_matches(&matches).map_err(|error| clap_exit(&error, &argv))?;
+    let config = |settings, matches| config(settings, matches, read).map(Box::new);
+    let within = matches.subcommand().map_or(&matches, |(_, matches)| matches);
     match cli.action {
-        None => build::config(cli.settings).map(Box::new).map(Command::Serve).map_err(usage),
-        Some(Action::Check(settings)) => {
-            build::config(*settings).map(Box::new).map(Command::Check).map_err(usage)
-        }
+        None => config(cli.settings, within).map(Command::Serve),
+        Some(Action::Check(settings)) => config(*settings, within).map(Command::Check),
+        Some(Action::Config(args)) if args.schema => Ok(Command::Print(file::schema())),
+        Some(Action::Config(args)) if args.reference => Ok(Command::Print(file::reference())),
+        Some(Action::Config(args)) => config(args.settings, within).map(Command::Check),
         Some(Action::Man) => man().map(Command::Print),
         Some(Action::Completions { shell }) => Ok(Command::Print(completions(shell))),
     }
+}
+
+/// The configuration that flags, variables and file amount to.
+fn config(settings: Settings, matches: &ArgMatches, read: ReadFile<'_>) -> Result<Config, FlagsExit> {
+    let Some(path) = &settings.basics.config else {
+        return build::config(settings).map_err(usage);
+    };
+    let name = path.display().to_string();
+    let text = read(path).map_err(|error| unreadable(&name, &error))?;
+    let bad = |fault: file::Fault| FlagsExit {
+        code: EXIT_USAGE,
+        stdout: false,
+        message: fault.render(&name, &text),
+    };
+    let mut document = file::read(&text).map_err(bad)?;
+    let given = |id: &str| {
+        matches!(matches.value_source(id), Some(ValueSource::CommandLine | ValueSource::EnvVariable))
+    };
+    overlay::lay(&mut document, &settings, &given).map_err(usage)?;
+    file::resolve(&document).map_err(bad)
+}
+
+fn unreadable(name: &str, error: &io::Error) -> FlagsExit {
+    let message = format!(
+        "error: cannot read {name}: {error}\n  = help: give --config a file of text in UTF-8 that is there and that this \
+         user may read\n"
+    );
+    FlagsExit { code: EXIT_USAGE, stdout: false, message }
 }
 
 /// The flag that sets the timeout of `phase`, for messages.
@@ -113,7 +138,8 @@ pub const fn timeout_flag(phase: Phase) -> &'static str {
 /// The definition of the command line; values of the environment are not shown in the help, they may be long.
 fn command() -> clap::Command {
     let tidy = |arg: Arg| unset_when_empty(arg).hide_env_values(true);
-    Cli::command().mut_args(tidy).mut_subcommand("check", |check| check.mut_args(tidy))
+    let tidy_all = |command: clap::Command| command.mut_args(tidy);
+    tidy_all(Cli::command()).mut_subcommand("check", tidy_all).mut_subcommand("config", tidy_all)
 }
 
 /// An empty variable counts as unset: `RINGRESS_UPSTREAM=` is how container files clear one.

@@ -1,23 +1,30 @@
 //! Goal: the definition is complete (every flag has help, heading, default, variable, and is in the man page
-//! and completions), errors advise, and `check` prints what reads back as the same configuration.
+//! and completions), errors advise, `check` prints what reads back as the same configuration, and flags win over a file.
 //!
 //! Method: iterate clap's own definition; parse command lines. The environment is process-wide, so it is tested
 //! through the binary (`tests/environment.rs`).
 
-use std::num::NonZeroUsize;
+use std::num::{NonZeroU32, NonZeroUsize};
+use std::time::Duration;
 
 use proptest::prelude::*;
 
 use super::*;
 use crate::config::{
     ClientAuth, Forwarding, KeyPair, Listener, LogFormat, LogTarget, NEVER, Origin, Pool, ProxyVersion,
-    Scheme, Security, Service, Tls, Upstream, UpstreamTls,
+    Route, Scheme, Security, Service, Tls, Upstream, UpstreamTls,
 };
 use crate::limits::{self, MessageLimits};
 use crate::time::Timeouts;
 
 fn run(args: &[&str]) -> Result<Command, FlagsExit> {
-    parse(std::iter::once("ringress").chain(args.iter().copied()).map(OsString::from))
+    run_with(args, "")
+}
+
+/// The command line, and what is in every file there is.
+fn run_with(args: &[&str], file: &str) -> Result<Command, FlagsExit> {
+    let argv = std::iter::once("ringress").chain(args.iter().copied()).map(OsString::from);
+    parse(argv, &|_| Ok(file.to_owned()))
 }
 
 fn config(args: &[&str]) -> Config {
@@ -68,13 +75,14 @@ fn defaults_are_those_of_the_pure_rooms() {
         tls: Tls::default(),
         upstream_tls: UpstreamTls::default(),
         groups: vec![build::group(vec![origin], Pool::default(), None)],
-        routes: vec![build::route(Timeouts::default(), message.body_bytes_max)],
+        routes: vec![Route::everything(Timeouts::default(), message.body_bytes_max)],
         normalize_paths: false,
         http2: true,
         demo: false,
         workers: None,
         pin: true,
         max_connections: None,
+        max_connections_per_client: None,
         splice_min: Some(limits::SPLICE_BYTES_MIN),
         timeouts: Timeouts::default(),
         timeout_status: 504,
@@ -263,7 +271,7 @@ fn arguments_that_are_not_utf8_are_refused() {
     use std::os::unix::ffi::OsStringExt;
     for prefix in ["--access-log=", "--upstream=unix:/", "--", ""] {
         let arg = OsString::from_vec([prefix.as_bytes(), b"\xff"].concat());
-        let exit = parse([OsString::from("ringress"), arg]).unwrap_err();
+        let exit = parse([OsString::from("ringress"), arg], &|_| Ok(String::new())).unwrap_err();
         assert_eq!(exit.code, 2);
     }
 }
@@ -294,22 +302,6 @@ fn man_and_completions_mention_every_flag() {
         }
     }
     assert!(refused(&["completions", "tcsh"]).contains("bash"));
-}
-
-#[test]
-fn check_prints_every_flag_in_the_order_of_the_help() {
-    let tls = "--listen :1 --tls-listen 127.0.0.1:2 --cert c --key k --client-ca ca --http-redirect 127.0.0.1:3 \
-               --upstream-ca ca --upstream-cert c --upstream-key k";
-    let args = "check --upstream app:1 --trusted-proxies ::1 --accept-proxy ::1 --listen 127.0.0.1:1 --admin 127.0.0.1:4";
-    let args: Vec<&str> = args.split_whitespace().chain(tls.split_whitespace().skip(2)).collect();
-    assert!(matches!(run(&args), Ok(Command::Check(_))));
-    let text = effective(&config(&args));
-    let lines: Vec<&str> = text.lines().collect();
-    let flags = flags();
-    assert_eq!(lines.len(), flags.len(), "{text}");
-    for (line, arg) in lines.iter().zip(&flags) {
-        assert!(line.starts_with(&format!("--{}=", long(arg))), "{line}");
-    }
 }
 
 fn timeout() -> impl Strategy<Value = Option<Duration>> {
@@ -432,7 +424,8 @@ prop_compose! {
     fn any_config()(
         (http2, (tls, secure), upstream_tls) in (any::<bool>(), tls(), upstream_tls()),
         (listen, upstreams) in (listeners(), proptest::collection::vec(origin(), 0..4)),
-        (workers, pin, max_connections) in (0usize..=1024, any::<bool>(), 0usize..=1_000_000_000),
+        (workers, pin) in (0usize..=1024, any::<bool>()),
+        (max_connections, per_client) in (0usize..=1_000_000_000, 0u32..=1_000_000_000),
         splice_min in proptest::option::of(1u64..),
         (timeouts, timeout_status) in (timeouts(), 500u16..=599),
         message in message_limits(),
@@ -457,11 +450,12 @@ prop_compose! {
             upstream_tls,
             demo: upstreams.is_empty(),
             groups: vec![build::group(upstreams, pool, send_proxy)],
-            routes: vec![build::route(timeouts, message.body_bytes_max)],
+            routes: vec![Route::everything(timeouts, message.body_bytes_max)],
             normalize_paths: false,
             workers: NonZeroUsize::new(workers),
             pin,
             max_connections: NonZeroUsize::new(max_connections),
+            max_connections_per_client: NonZeroU32::new(per_client),
             splice_min,
             timeouts,
             timeout_status,
@@ -483,9 +477,161 @@ proptest! {
     #[test]
     fn what_check_prints_reads_back_as_the_same_configuration(config in any_config()) {
         let text = effective(&config);
-        let args: Vec<&str> = text.lines().collect();
-        prop_assert_eq!(run(&args), Ok(Command::Serve(Box::new(config))));
+        prop_assert_eq!(run_with(&["--config", "x"], &text), Ok(Command::Serve(Box::new(config))), "{}", text);
     }
+}
+
+/// A file with every key.
+const EVERY_KEY: &str = include_str!("../config/file/tests/every-key.toml");
+
+/// A value of each flag that is not what [`EVERY_KEY`] says.
+const OTHER: &[(&str, &str)] = &[
+    ("listen", "127.0.0.1:81"),
+    ("http2", "on"),
+    ("tls-listen", "127.0.0.1:444"),
+    ("cert", "other.pem --key other.key"),
+    ("key", "other.key --cert other.pem"),
+    ("client-ca", "other-ca.pem"),
+    ("client-auth", "required"),
+    ("http-redirect", "127.0.0.1:82"),
+    ("upstream-ca", "other-ca.pem"),
+    ("upstream-cert", "other.pem"),
+    ("upstream-key", "other.key"),
+    ("workers", "3"),
+    ("pin", "on"),
+    ("max-connections", "auto"),
+    ("splice-min", "off"),
+    ("handshake-timeout", "77s"),
+    ("header-timeout", "77s"),
+    ("body-timeout", "77s"),
+    ("connect-timeout", "77s"),
+    ("request-timeout", "77s"),
+    ("stream-idle-timeout", "77s"),
+    ("write-timeout", "77s"),
+    ("tunnel-timeout", "77s"),
+    ("request-deadline", "77s"),
+    ("keepalive-timeout", "77s"),
+    ("drain-timeout", "77s"),
+    ("timeout-status", "504"),
+    ("max-head-bytes", "32KiB"),
+    ("max-fields", "77"),
+    ("max-target-bytes", "2KiB"),
+    ("max-body-bytes", "off"),
+    ("allow-underscores=off", ""),
+    ("max-connections-per-client", "off"),
+    ("trusted-proxies", "10.0.0.0/8"),
+    ("forwarded=off", ""),
+    ("accept-proxy", "192.0.2.0/24"),
+    ("send-proxy", "v1"),
+    ("upstream-idle-max", "77"),
+    ("upstream-idle-timeout", "77s"),
+    ("upstream-age-max", "77s"),
+    ("upstream-ping", "77s"),
+    ("dns-refresh", "77s"),
+    ("access-log", "off"),
+    ("log-format", "logfmt"),
+    ("log-query=off", ""),
+    ("log-level", "debug"),
+    ("admin", "127.0.0.1:9902"),
+];
+
+fn with_file(args: &str, file: &str) -> Config {
+    let args: Vec<&str> = ["--config", "ringress.toml"].into_iter().chain(args.split_whitespace()).collect();
+    match run_with(&args, file) {
+        Ok(Command::Serve(config)) => *config,
+        other => panic!("{args:?}: {other:?}"),
+    }
+}
+
+/// Goal: no flag is forgotten where flags are laid over a file; with no flag the file is as it is.
+#[test]
+fn every_flag_wins_over_the_file() {
+    let mut untested: Vec<String> = flags().iter().map(|arg| long(arg).to_owned()).collect();
+    untested.retain(|name| !["config", "upstream", "demo"].contains(&name.as_str()));
+    let alone = with_file("", EVERY_KEY);
+    for (flag, value) in OTHER {
+        let config = with_file(&format!("--{flag} {value}"), EVERY_KEY);
+        assert_ne!(config, alone, "--{flag} {value} changes nothing");
+        untested.retain(|name| flag.split('=').next() != Some(name));
+    }
+    assert_eq!(untested, Vec::<String>::new(), "flags without a test");
+}
+
+#[test]
+fn what_a_flag_sets_is_what_routes_and_groups_have_that_say_nothing() {
+    let config =
+        with_file("--request-timeout 77s --max-body-bytes 7 --upstream-ping 77s --send-proxy off", EVERY_KEY);
+    let timeout = |index: usize| config.routes[index].timeouts.request;
+    assert_eq!((timeout(0), timeout(1)), (Some(Duration::from_secs(3)), Some(Duration::from_secs(77))));
+    assert_eq!((config.routes[0].body_bytes_max, config.routes[1].body_bytes_max), (Some(2 << 20), Some(7)));
+    let ping = |index: usize| config.groups[index].pool.ping;
+    assert_eq!((ping(0), ping(1)), (Duration::from_secs(4), Duration::from_secs(77)));
+    assert!(config.groups.iter().all(|group| group.send_proxy.is_none()));
+}
+
+#[test]
+fn listeners_that_are_given_replace_those_that_serve_the_same() {
+    let file = "[[listener]]\naddress = \"127.0.0.1:1\"\n[[listener]]\naddress = \"127.0.0.1:2\"\ntls = true\n\
+                [[tls.certificate]]\ncert = \"c\"\nkey = \"k\"\n[[route]]\nrespond = {}\n";
+    let ports = |args: &str| {
+        let listeners = with_file(args, file).listeners;
+        listeners.iter().map(|it| (it.address.port(), it.service)).collect::<Vec<_>>()
+    };
+    assert_eq!(ports(""), [(1, Service::Plain), (2, Service::Tls)]);
+    assert_eq!(ports("--listen 127.0.0.1:3"), [(2, Service::Tls), (3, Service::Plain)]);
+    assert_eq!(ports("--tls-listen 127.0.0.1:3"), [(1, Service::Plain), (3, Service::Tls)]);
+    let peers = with_file("--accept-proxy ::1", "[[route]]\nrespond = {}\n").listeners;
+    assert_eq!((peers.len(), peers[0].accept_proxy.len()), (1, 1));
+}
+
+#[test]
+fn a_file_may_leave_the_upstream_to_a_flag() {
+    let config = with_file("--upstream a:1,b:2 --send-proxy v1", "[timeouts]\nrequest = \"7s\"\n");
+    assert_eq!(config.upstreams().count(), 2);
+    assert_eq!(config.groups[0].send_proxy, Some(ProxyVersion::V1));
+    assert_eq!(config.routes[0].timeouts.request, Some(Duration::from_secs(7)));
+    let demo = with_file("--demo", "[log]\nquery = true\n");
+    assert!(demo.demo && demo.log_query && demo.access_log == LogTarget::Stdout);
+}
+
+#[test]
+fn flags_that_do_not_fit_the_file_are_refused() {
+    let routed = "[[route]]\nrespond = {}\n";
+    let cases: [(&[&str], &str, &str); 9] = [
+        (&["--upstream", "a:1"], routed, "--upstream and a configuration file with [groups] or [[route]]"),
+        (&["--demo"], routed, "--demo and a configuration file with [groups] or [[route]]"),
+        (&["--upstream", "a:1"], "[server]\ndemo = true\n", "`demo = true`"),
+        (&["--cert", "c"], routed, "they go in pairs"),
+        (&["--tls-listen", ":443"], routed, "error: f: a listener with TLS needs a certificate"),
+        (&["--listen", ":80,:80"], routed, "error: f: 0.0.0.0:80 is listened on twice"),
+        (&["--max-head-bytes", "2KiB"], routed, "max-target-bytes = \"1KiB\" fits"),
+        (&[], "", "error: f: nothing to serve"),
+        (&[], "[server]\npni = true\n", "error: f:2:1: unknown key `pni`"),
+    ];
+    for (args, file, words) in cases {
+        let exit = run_with(&[&["--config", "f"], args].concat(), file).unwrap_err();
+        assert_eq!((exit.code, exit.stdout), (2, false), "{exit}");
+        assert!(exit.message.contains(words), "{args:?}: {exit}");
+    }
+}
+
+#[test]
+fn a_file_that_cannot_be_read_is_named() {
+    let argv = ["ringress", "check", "--config", "/none.toml"].map(OsString::from);
+    let exit = parse(argv, &|_| Err(std::io::ErrorKind::NotFound.into())).unwrap_err();
+    assert_eq!((exit.code, exit.stdout), (2, false));
+    assert!(exit.message.starts_with("error: cannot read /none.toml: "), "{exit}");
+}
+
+#[test]
+fn config_prints_what_check_prints_and_what_is_known_about_files() {
+    let args = ["--demo", "--workers", "3"];
+    let [check, config] = ["check", "config"].map(|name| run(&[&[name], args.as_slice()].concat()));
+    assert!(matches!(check, Ok(Command::Check(_))));
+    assert_eq!(check, config);
+    assert!(printed(&["config", "--schema"]).starts_with('{'));
+    assert!(printed(&["config", "--reference"]).starts_with("# The configuration file\n"));
+    assert!(refused(&["config", "--schema", "--reference"]).contains("cannot be used with"));
 }
 
 /// The page for operators is written by hand; its table must not fall behind the definition.

@@ -6,7 +6,8 @@ use clap::Args;
 use clap::builder::{PossibleValuesParser, TypedValueParser};
 use thiserror::Error;
 
-use super::listen::Listen;
+use crate::config::file::kinds::Requirement;
+use crate::config::value::listen::Listen;
 use crate::config::{ClientAuth, KeyPair, Tls, UpstreamTls};
 
 /// TLS towards clients and origins; `docs/tls.md` has the details.
@@ -58,15 +59,6 @@ pub struct TlsArgs {
     pub upstream_key: Option<PathBuf>,
 }
 
-/// Whether clients must have a certificate.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Requirement {
-    /// They must.
-    Required,
-    /// They may.
-    Optional,
-}
-
 fn requirement() -> impl TypedValueParser<Value = Requirement> {
     PossibleValuesParser::new(["required", "optional"]).map(|word| match word.as_str() {
         "optional" => Requirement::Optional,
@@ -74,17 +66,8 @@ fn requirement() -> impl TypedValueParser<Value = Requirement> {
     })
 }
 
-/// The word that `--client-auth` accepts.
-#[must_use]
-pub(super) const fn requirement_word(auth: &ClientAuth) -> &'static str {
-    match auth {
-        ClientAuth::Off | ClientAuth::Required(_) => "required",
-        ClientAuth::Optional(_) => "optional",
-    }
-}
-
 /// Flags of TLS that do not fit together.
-#[derive(Clone, Debug, PartialEq, Eq, Error)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
 pub enum TlsError {
     /// TLS without a certificate.
     #[error("--tls-listen needs a certificate: give --cert FILE and --key FILE (PEM)")]

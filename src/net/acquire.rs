@@ -13,18 +13,22 @@ use std::pin::{Pin, pin};
 use std::rc::Rc;
 use std::sync::Arc;
 use std::task::{Context, Poll};
+use std::time::Duration;
 
 use crate::config::{ProxyVersion, Scheme};
 use crate::limits;
 use crate::proxy::balance::Tried;
 use crate::proxy::endpoint::{Address, Endpoint};
 use crate::proxy::error::{Failure, Side};
+use crate::proxy::health::Outcome;
 use crate::proxy::proxy_protocol;
+use crate::proxy::retry::Cause;
 use crate::telemetry::metrics::Counter;
 use crate::time::Timestamp;
 
 use super::connect::{self, Begun};
 use super::exchange::Driver;
+use super::group::Group;
 use super::h2::link::{Joined, Seat};
 use super::h2::origin;
 use super::h2::outbound::Outbound;
@@ -33,38 +37,133 @@ use super::tls::handshake;
 use super::transport::Transport;
 use super::upstream::{Place, Upstream};
 
+/// What came of looking for a place.
+enum Entering {
+    /// Here it is.
+    Entered(Place),
+    /// There is one, and it is full.
+    Full,
+    /// There is none.
+    NoneLeft,
+}
+
 impl Driver<'_> {
-    /// A connection to an endpoint: pooled if it may be, else new; the next endpoint when one fails.
-    pub(super) async fn acquire(&mut self, pooled: bool) -> Result<Upstream, Failure> {
+    /// A connection to an endpoint: pooled if it may be, else new; the next endpoint when one fails. Those `tried` are asked
+    /// only where there are no others.
+    pub(super) async fn acquire(&mut self, pooled: bool, mut tried: Tried) -> Result<Upstream, Failure> {
         let group = self.client.group().ok_or(Failure::NameUnresolved)?;
-        let mut tried = Tried::default();
-        let mut last = Failure::NameUnresolved;
-        for attempt in 0..limits::CONNECT_ATTEMPTS_MAX {
-            let now = self.worker.clock.now();
-            let Some(index) = group.pick(now, tried) else { break };
-            let place = Place { group: Rc::clone(&group), index };
-            tried.insert(index);
-            if attempt > 0 {
-                self.txn.facts.retries = self.txn.facts.retries.saturating_add(1);
-            }
-            self.txn.facts.place = Some(place.clone());
-            if let Some(upstream) = poll_fn(|cx| Poll::Ready(self.ready(&place, pooled, cx))).await {
-                self.worker.metrics.add(Counter::UpstreamReuses, 1);
-                self.txn.facts.reused = true;
-                self.txn.exchange.connected(now);
-                return Ok(upstream);
-            }
-            match Box::pin(self.connect(place, now)).await {
-                Ok(upstream) => return Ok(upstream),
-                Err(failure) if failure.side() == Side::Upstream || failure == Failure::Exhausted => {
-                    self.worker.metrics.add(Counter::UpstreamConnectFailures, 1);
-                    group.failed(index, &failure.message(), now);
-                    last = failure;
+        let mut avoiding = !tried.is_empty();
+        if !avoiding {
+            group.count_request(self.worker.clock.now());
+        }
+        let mut failed = None;
+        loop {
+            drop(self.txn.entry.take()); // it counts where it is tried
+            let place = match self.enter(&group, tried).await? {
+                Some(place) => place,
+                None if avoiding => {
+                    (avoiding, tried) = (false, Tried::NONE);
+                    continue;
                 }
-                Err(failure) => return Err(failure),
+                None => break,
+            };
+            avoiding = false;
+            if failed.is_some() {
+                match self.decide(Cause::ConnectFailure) {
+                    Some(again) => self.prepare_again(again),
+                    None => break,
+                }
+            }
+            tried.insert(place.index);
+            match self.connect_to(place, pooled).await? {
+                Ok(upstream) => return Ok(upstream),
+                Err(failure) => failed = Some(failure),
             }
         }
-        Err(last)
+        let missing =
+            if group.endpoints.list.is_empty() { Failure::NameUnresolved } else { Failure::NoEndpoint };
+        Err(failed.unwrap_or(missing))
+    }
+
+    /// A connection to one endpoint. The inner error is one that another endpoint may not have.
+    async fn connect_to(&mut self, place: Place, pooled: bool) -> Result<Result<Upstream, Failure>, Failure> {
+        let now = self.worker.clock.now();
+        self.txn.facts.place = Some(place.clone());
+        if let Some(upstream) = poll_fn(|cx| Poll::Ready(self.ready(&place, pooled, cx))).await {
+            self.worker.metrics.add(Counter::UpstreamReuses, 1);
+            self.txn.facts.reused = true;
+            self.txn.exchange.connected(now);
+            return Ok(Ok(upstream));
+        }
+        match Box::pin(self.connect(place.clone(), now)).await {
+            Ok(upstream) => Ok(Ok(upstream)),
+            Err(failure) if failure.side() == Side::Upstream || failure == Failure::Exhausted => {
+                self.worker.metrics.add(Counter::UpstreamConnectFailures, 1);
+                if failure != Failure::Exhausted {
+                    place.group.unreachable(place.index, &failure.message(), self.worker.clock.now());
+                    self.report(Outcome::Unreachable);
+                }
+                Ok(Err(failure))
+            }
+            Err(failure) => Err(failure),
+        }
+    }
+
+    /// A place for the request at an endpoint that was not tried; `None` when there is none left. Where all have as many
+    /// requests as they may, the request waits in line.
+    async fn enter(&mut self, group: &Rc<Group>, tried: Tried) -> Result<Option<Place>, Failure> {
+        if group.has_line() {
+            return Box::pin(self.stand_in_line(group, tried)).await;
+        }
+        match self.try_enter(group, tried) {
+            Entering::Entered(place) => Ok(Some(place)),
+            Entering::NoneLeft => Ok(None),
+            Entering::Full => Box::pin(self.stand_in_line(group, tried)).await,
+        }
+    }
+
+    fn try_enter(&mut self, group: &Rc<Group>, tried: Tried) -> Entering {
+        let now = self.worker.clock.now();
+        let Some(index) = group.pick(now, tried, self.txn.home, self.txn.key) else {
+            return Entering::NoneLeft;
+        };
+        let Some(entry) = group.enter(index) else { return Entering::Full };
+        self.txn.entry = Some(entry);
+        Entering::Entered(Place { group: Rc::clone(group), index })
+    }
+
+    /// Waits until it is the first in line and there is room, for as long as the group lets a request wait.
+    async fn stand_in_line(&mut self, group: &Rc<Group>, tried: Tried) -> Result<Option<Place>, Failure> {
+        let waiting = group.wait().ok_or(Failure::QueueFull)?;
+        let until = self.worker.clock.now().after(Some(group.config.queue.timeout));
+        let mut timer = self.worker.timers.timer();
+        loop {
+            let now = self.worker.clock.now();
+            // Not a connection attempt that is late.
+            self.txn.exchange.connecting(now);
+            if poll_fn(|cx| Poll::Ready(waiting.poll_first(cx))).await {
+                match self.try_enter(group, tried) {
+                    Entering::Entered(place) => return Ok(Some(place)),
+                    Entering::NoneLeft => return Ok(None),
+                    Entering::Full => {}
+                }
+            }
+            if now >= until {
+                return Err(Failure::QueueTimeout);
+            }
+            // Another worker makes room without a word.
+            let look = now.after(Some(Duration::from_millis(limits::QUEUE_LOOK_MS))).min(until);
+            let mut woken = false;
+            self.step(pin!(poll_fn(|cx| {
+                if std::mem::replace(&mut woken, true) {
+                    return Poll::Ready(());
+                }
+                timer.arm(look, cx);
+                waiting.poll_first(cx);
+                Poll::Pending
+            })))
+            .await?;
+        }
     }
 
     /// What can be had without a wait: a pooled connection, if it may be, or a stream of one that others share.
@@ -93,7 +192,7 @@ impl Driver<'_> {
             self.reach(&place, endpoint, began).await?.into()
         };
         let now = self.worker.clock.now();
-        place.group.connected(place.index);
+        place.group.connected(place.index, now);
         self.txn.exchange.connected(now);
         let mut upstream = Upstream::new(transport, place, now);
         upstream.reused = self.txn.facts.reused;
@@ -119,7 +218,7 @@ impl Driver<'_> {
                 let worker = Rc::clone(self.worker);
                 let greeted = self.step(pin!(origin::greet(&worker, socket))).await?;
                 let greeted = greeted.map_err(|error| {
-                    place.group.failed(place.index, &error, self.worker.clock.now());
+                    place.group.unreachable(place.index, &error, self.worker.clock.now());
                     origin::failure(&error)
                 })?;
                 let link = origin::start(self.worker, greeted, endpoint, place.group.config.pool);
@@ -196,7 +295,7 @@ impl Driver<'_> {
         let mut handshake = handshake::connect(Arc::clone(config), name, socket);
         let greeted = self.step(handshake.as_mut()).await?;
         let socket = greeted.map_err(|error| {
-            place.group.failed(place.index, &error, self.worker.clock.now());
+            place.group.unreachable(place.index, &error, self.worker.clock.now());
             handshake::failure(&error)
         })?;
         // RFC 9113 §3.2: with TLS, HTTP/2 is spoken where ALPN has agreed on it.
@@ -236,7 +335,7 @@ impl Driver<'_> {
     }
 
     fn not_connected(&self, place: &Place, error: &std::io::Error) -> Failure {
-        place.group.failed(place.index, error, self.worker.clock.now());
+        place.group.unreachable(place.index, error, self.worker.clock.now());
         connect::failure(error)
     }
 }

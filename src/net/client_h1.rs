@@ -13,18 +13,22 @@ use std::rc::Rc;
 use std::task::{Context, Poll};
 
 use crate::config::Config;
+use crate::config::route::{Action, Retry};
 use crate::h1::head::{Parsed, parse_request};
-use crate::h1::{HeadError, HeadScan, Method, RequestHead, Version};
+use crate::h1::{Framing, HeadError, HeadScan, Method, RequestHead, Version};
 use crate::limits;
+use crate::proxy::edits;
 use crate::proxy::error::Failure;
 use crate::proxy::exchange::{Deadline, Exchange, Request};
 use crate::proxy::forward::{self, Source};
 use crate::proxy::grpc;
 use crate::proxy::respond::{self, Circumstances};
+use crate::proxy::retry::kept::KeptBody;
 use crate::telemetry::metrics::Counter;
 use crate::time::{Phase, Timestamp};
 
 use super::buffers::Outbox;
+use super::choose::Choice;
 use super::client::Client;
 use super::exchange::{ClientFate, Driver};
 use super::facts::{Facts, Line};
@@ -115,7 +119,7 @@ impl Client {
             match received {
                 Ok(Some(txn)) => {
                     self.first = false;
-                    self.route = Some(txn.route);
+                    self.route = txn.route;
                     return Next::Request(txn);
                 }
                 Ok(None) => {}
@@ -246,24 +250,33 @@ impl Client {
         if self.greeting.as_ref().is_some_and(|greeting| !greeting.serves(authority)) {
             return Err(Failure::Misdirected);
         }
+        let now = worker.clock.now();
         let mut forwarded = worker.pool.take_small();
-        if self.redirects {
+        let choice = if self.redirects {
             let port = worker.shared.tls_port_of(authority).ok_or(Failure::Misdirected)?;
             forward::location(&head, bytes, port, &mut forwarded);
+            Choice::default()
         } else {
-            forward::request(&head, source, hop, &mut forwarded);
-        }
-        let now = worker.clock.now();
+            self.choose(&head, source, hop, now, &mut forwarded)?
+        };
         let started = arrival.started.unwrap_or(now);
         worker.metrics.add(Counter::Requests, 1);
         let config = &self.view.config;
+        let route = choice.route.and_then(|route| self.view.route(route));
+        let body_bytes_max = route.map_or(config.message.body_bytes_max, |route| route.body_bytes_max);
         let mut txn = Transaction::new(
-            exchange(config, &head, started, now),
+            exchange(body_bytes_max, &head, started, now),
             head.method,
             head.version,
             forwarded,
             Facts::new(started, now),
         );
+        txn.route = choice.route;
+        txn.refusal = choice.refusal;
+        txn.kept = route.and_then(|route| kept_body(worker, &route.retry, head.framing));
+        txn.home = choice.home;
+        txn.key = choice.key;
+        txn.admitted = choice.admitted;
         txn.splice_min = config.splice_min.filter(|_| self.transport.splices()).unwrap_or(u64::MAX);
         if self.http2 {
             txn.exchange.demand_progress(limits::H2_PROGRESS_BYTES_MIN);
@@ -289,6 +302,9 @@ impl Client {
         if txn.answers_itself {
             return Box::pin(self.answer_options(worker, txn)).await;
         }
+        if txn.refusal.is_none() && self.group().is_none() {
+            return Box::pin(self.answer_route(worker, txn)).await;
+        }
         Driver { worker, client: self, txn }.run().await
     }
 
@@ -296,17 +312,47 @@ impl Client {
     async fn answer_redirect(&mut self, worker: &Worker, mut txn: Box<Transaction>) -> ClientFate {
         let keep_alive = txn.exchange.may_keep_alive();
         worker.clock.with_http_date(|date| {
-            let at = Circumstances { keep_alive, ..circumstances(worker, txn.version, date) };
-            respond::redirect(&txn.head, at, txn.to_client.stage(&worker.pool));
+            let at = Circumstances { keep_alive, ..circumstances(&self.view.config, txn.version, date) };
+            respond::redirect(308, &txn.head, at, txn.to_client.stage(&worker.pool));
         });
         self.answer(worker, txn, 308).await
+    }
+
+    /// What the route says without an origin.
+    async fn answer_route(&mut self, worker: &Worker, mut txn: Box<Transaction>) -> ClientFate {
+        let view = Rc::clone(&self.view);
+        let Some(route) = txn.route.and_then(|route| view.route(route)) else { return ClientFate::Cut };
+        let keep_alive = txn.exchange.may_keep_alive();
+        let head_only = txn.method == Method::Head;
+        let out = txn.to_client.stage(&worker.pool);
+        let status = worker.clock.with_http_date(|date| {
+            let edits = &route.response_fields;
+            let at = Circumstances {
+                keep_alive,
+                head_only,
+                edits,
+                ..circumstances(&view.config, txn.version, date)
+            };
+            match &route.action {
+                Action::Redirect { status, .. } => {
+                    respond::redirect(*status, &txn.head, at, out);
+                    *status
+                }
+                Action::Respond { status, content_type, body } => {
+                    respond::fixed(*status, content_type.as_deref(), body, at, out);
+                    *status
+                }
+                Action::Forward { .. } => 0, // the driver's
+            }
+        });
+        self.answer(worker, txn, status).await
     }
 
     /// `OPTIONS` with `Max-Forwards: 0`.
     async fn answer_options(&mut self, worker: &Worker, mut txn: Box<Transaction>) -> ClientFate {
         let keep_alive = txn.exchange.may_keep_alive();
         worker.clock.with_http_date(|date| {
-            let at = Circumstances { keep_alive, ..circumstances(worker, txn.version, date) };
+            let at = Circumstances { keep_alive, ..circumstances(&self.view.config, txn.version, date) };
             respond::options(at, txn.to_client.stage(&worker.pool));
         });
         self.answer(worker, txn, 204).await
@@ -339,7 +385,8 @@ impl Client {
             let mut out = Outbox::default();
             worker.clock.with_http_date(|date| {
                 let head_only = self.inbox.bytes().starts_with(b"HEAD ");
-                let at = Circumstances { head_only, ..circumstances(worker, Version::Http11, date) };
+                let at =
+                    Circumstances { head_only, ..circumstances(&self.view.config, Version::Http11, date) };
                 respond::failure(failure, at, out.stage(&worker.pool));
             });
             match self.flush(worker, out).await {
@@ -352,7 +399,18 @@ impl Client {
     }
 }
 
-fn exchange(config: &Config, head: &RequestHead, started: Timestamp, now: Timestamp) -> Exchange {
+/// Where a body of this framing is kept, if it is not known to be too large.
+fn kept_body(worker: &Worker, policy: &Retry, framing: Framing) -> Option<KeptBody> {
+    let length = match framing {
+        Framing::None | Framing::Length(0) => return None,
+        Framing::Length(length) => usize::try_from(length).unwrap_or(usize::MAX),
+        Framing::Chunked | Framing::UntilClose => 0,
+    };
+    let wanted = policy.max > 0 && length <= policy.body_bytes_max;
+    wanted.then(|| KeptBody::new(policy.body_bytes_max, &worker.kept))
+}
+
+fn exchange(body_bytes_max: Option<u64>, head: &RequestHead, started: Timestamp, now: Timestamp) -> Exchange {
     let request = Request {
         method: head.method,
         version: head.version,
@@ -361,17 +419,18 @@ fn exchange(config: &Config, head: &RequestHead, started: Timestamp, now: Timest
         expects_continue: head.expects_continue,
         upgrade: head.upgrade,
     };
-    Exchange::new(request, config.message.body_bytes_max, started, now)
+    Exchange::new(request, body_bytes_max, started, now)
 }
 
-fn circumstances<'a>(worker: &Worker, version: Version, date: &'a [u8]) -> Circumstances<'a> {
+fn circumstances<'a>(config: &Config, version: Version, date: &'a [u8]) -> Circumstances<'a> {
     Circumstances {
         version,
         head_only: false,
         json: false,
         grpc: false,
         keep_alive: false,
-        timeout_status: worker.views.latest().config.timeout_status,
+        timeout_status: config.timeout_status,
+        edits: &edits::NONE,
         retry_after: None,
         date,
     }

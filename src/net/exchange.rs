@@ -5,17 +5,21 @@
 
 use std::future::poll_fn;
 use std::rc::Rc;
-use std::sync::Arc;
 use std::task::{Context, Poll};
 
 use h2::Reason;
 
 use crate::h1::Method;
 use crate::limits;
+use crate::proxy::balance::Tried;
+use crate::proxy::edits;
 use crate::proxy::error::{Failure, Side};
 use crate::proxy::flow::Outgoing;
 use crate::proxy::grpc;
+use crate::proxy::health::Outcome;
 use crate::proxy::respond::{self, Circumstances};
+use crate::proxy::retry::kept::KeptBody;
+use crate::proxy::retry::{Again, Cause, Verdict};
 use crate::telemetry::metrics::Counter;
 use crate::time::Phase;
 
@@ -27,7 +31,7 @@ use super::record;
 use super::shared::Lifecycle;
 use super::transaction::Transaction;
 use super::tunnel;
-use super::upstream::Upstream;
+use super::upstream::{Place, Upstream};
 use super::worker::Worker;
 
 /// What becomes of the client's connection.
@@ -74,8 +78,11 @@ impl Driver<'_> {
     }
 
     async fn converse(&mut self) -> Result<ClientFate, Failure> {
+        if let Some(refusal) = self.txn.refusal {
+            return Err(refusal.failure);
+        }
         self.txn.exchange.check_declared_length()?;
-        let mut upstream = self.acquire(true).await?;
+        let mut upstream = self.acquire(true, Tried::NONE).await?;
         loop {
             if !upstream.transport.splices() {
                 self.txn.splice_min = u64::MAX;
@@ -85,25 +92,66 @@ impl Driver<'_> {
                 Ok(Progress::Switched) => return Ok(Box::pin(self.tunnel(upstream)).await),
                 Err(failure) => failure,
             };
-            if !self.may_repeat(failure, upstream.reused) {
+            let again = self.txn.again.take().or_else(|| self.decide_after(failure, upstream.reused));
+            if failure.blames_endpoint() && again != Some(Again::Repeat) {
+                self.report(Outcome::Failed);
+            }
+            let Some(again) = again else {
                 self.pass_reset_on(failure, &mut upstream);
                 return Err(failure);
-            }
-            self.worker.metrics.add(Counter::Repeats, 1);
-            self.txn.facts.retries = self.txn.facts.retries.saturating_add(1);
-            self.txn.head_sent = false;
-            self.txn.to_origin.release(&self.worker.pool);
-            self.txn.exchange.repeat(self.worker.clock.now());
+            };
+            let mut tried = Tried::NONE;
+            tried.insert(upstream.place.index);
             drop(upstream);
-            upstream = self.acquire(false).await?;
+            self.prepare_again(again);
+            upstream = match again {
+                Again::Repeat => self.acquire(false, Tried::NONE).await?,
+                Again::Retry => self.acquire(true, tried).await?,
+            };
         }
     }
 
-    fn may_repeat(&self, failure: Failure, reused: bool) -> bool {
+    /// Whether the request goes out again behind this failure of a connection that stood.
+    fn decide_after(&mut self, failure: Failure, reused: bool) -> Option<Again> {
         match failure {
-            Failure::UpstreamClosed => self.txn.exchange.may_repeat(reused, false),
-            Failure::StreamRefused => self.txn.exchange.may_repeat(reused, true),
-            _ => false,
+            Failure::UpstreamClosed => self.decide(Cause::ResetBeforeResponse { reused }),
+            Failure::StreamRefused => self.decide(Cause::RefusedStream),
+            _ => None,
+        }
+    }
+
+    /// Whether the request goes out again, by the policy of its route and the budget of its group.
+    pub(super) fn decide(&mut self, cause: Cause) -> Option<Again> {
+        let route = self.client.route()?;
+        let group = self.client.group()?;
+        match group.decide(self.txn.exchange.attempt(cause), &route.retry, self.worker.clock.now()) {
+            Verdict::Again(again) => Some(again),
+            Verdict::GiveUp(_) => None,
+        }
+    }
+
+    /// The request is about to go out again: what was sent of it is staged anew.
+    pub(super) fn prepare_again(&mut self, again: Again) {
+        self.worker.metrics.add(Counter::Repeats, 1);
+        self.txn.facts.retries = self.txn.facts.retries.saturating_add(1);
+        self.txn.to_origin.release(&self.worker.pool);
+        self.txn.from_origin.consume(usize::MAX, &self.worker.pool);
+        self.txn.scan = Default::default();
+        self.txn.surplus = false;
+        let kept = self.txn.kept.as_ref().and_then(KeptBody::bytes).filter(|kept| !kept.is_empty());
+        self.txn.head_sent = kept.is_some();
+        if let Some(kept) = kept {
+            let out = self.txn.to_origin.stage(&self.worker.pool);
+            out.extend_from_slice(&self.txn.head);
+            out.extend_from_slice(kept);
+        }
+        self.txn.exchange.again(again, self.worker.clock.now());
+    }
+
+    /// How the request ended, for whoever serves it.
+    pub(super) fn report(&self, outcome: Outcome) {
+        if let Some(Place { group, index }) = &self.txn.facts.place {
+            group.report(*index, outcome, self.worker.clock.now());
         }
     }
 
@@ -272,7 +320,9 @@ impl Driver<'_> {
 
     /// Stages the response to a failure; true when the connection may carry on behind it.
     fn respond(&mut self, failure: Failure) -> bool {
-        let config = Arc::clone(&self.client.view.config);
+        let view = Rc::clone(&self.client.view);
+        let config = &view.config;
+        let route = self.client.route.and_then(|route| view.route(route));
         let keep_alive = self.txn.exchange.may_keep_alive()
             && failure.spares_client()
             && self.worker.shared.lifecycle() == Lifecycle::Running;
@@ -290,7 +340,8 @@ impl Driver<'_> {
                 grpc: self.txn.grpc,
                 keep_alive,
                 timeout_status: config.timeout_status,
-                retry_after: None,
+                edits: route.map_or(&edits::NONE, |route| &route.response_fields),
+                retry_after: self.txn.refusal.map_or(failure.retry_after(), |refusal| refusal.retry_after),
                 date,
             };
             respond::failure(failure, at, out);

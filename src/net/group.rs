@@ -14,11 +14,16 @@ use std::task::{Context, Waker};
 use std::time::Duration;
 
 use crate::config::Group as GroupConfig;
-use crate::proxy::balance::{RoundRobin, Tried};
+use crate::config::route::Retry;
+use crate::proxy::balance::{Balancer, Tried};
 use crate::proxy::endpoint::{Endpoint, Endpoints};
+use crate::proxy::health::{Change, EndpointState, Outcome};
+use crate::proxy::retry::budget::Budget;
+use crate::proxy::retry::{Attempt, Verdict};
 use crate::time::Timestamp;
 
 use super::h2::link::Links;
+use super::queue::{Entry, Queue, Waiting};
 use super::transport::Transport;
 use super::upstream::{Idle, Place, Upstream, idle_until};
 
@@ -36,28 +41,32 @@ pub struct Group {
     /// Idle connections of all groups of the worker.
     idle_total: Rc<Cell<usize>>,
     state: RefCell<State>,
+    /// Requests of this worker that wait for room.
+    pub(super) queue: Queue,
 }
 
 #[derive(Debug)]
 struct State {
-    turns: RoundRobin,
+    balancer: Balancer,
+    budget: Budget,
     idle: Vec<VecDeque<Idle>>,
     links: Vec<Rc<Links>>,
 }
 
 impl Group {
-    /// A group without a connection. `worker` spreads the workers' first turns; `idle_total` counts the idle connections of
-    /// all groups.
+    /// A group without a connection. `seed` is random, and this worker's own; `idle_total` counts the idle connections of all
+    /// groups.
     #[must_use]
     pub fn new(
         config: &GroupConfig,
         source: &Arc<Endpoints>,
-        worker: usize,
+        seed: u64,
         idle_total: &Rc<Cell<usize>>,
     ) -> Group {
-        let n = source.0.len();
+        let n = source.list.len();
         let state = State {
-            turns: RoundRobin::new(n, worker),
+            balancer: Balancer::new(config, seed),
+            budget: Budget::default(),
             idle: (0..n).map(|_| VecDeque::new()).collect(),
             links: (0..n).map(|_| Rc::default()).collect(),
         };
@@ -68,6 +77,7 @@ impl Group {
             retired: Cell::new(false),
             idle_total: Rc::clone(idle_total),
             state: RefCell::new(state),
+            queue: Queue::default(),
         }
     }
 
@@ -79,12 +89,12 @@ impl Group {
 
     /// The group with other settings or endpoints: connections to endpoints that stayed are taken over.
     #[must_use]
-    pub fn next(&self, config: &GroupConfig, source: &Arc<Endpoints>, worker: usize) -> Group {
-        let next = Group::new(config, source, worker, &self.idle_total);
+    pub fn next(&self, config: &GroupConfig, source: &Arc<Endpoints>, seed: u64) -> Group {
+        let next = Group::new(config, source, seed, &self.idle_total);
         if self.config.send_proxy == config.send_proxy {
             let mut from = self.state.borrow_mut();
             let mut to = next.state.borrow_mut();
-            for (index, endpoint) in next.endpoints.0.iter().enumerate() {
+            for (index, endpoint) in next.endpoints.list.iter().enumerate() {
                 let Some(old) = self.position(endpoint) else { continue };
                 if let (Some(from), Some(to)) = (from.links.get_mut(old), to.links.get_mut(index)) {
                     *to = std::mem::take(from);
@@ -109,9 +119,43 @@ impl Group {
         self.retired.get()
     }
 
-    /// The endpoint whose turn it is, among those not tried.
-    pub fn pick(&self, now: Timestamp, tried: Tried) -> Option<usize> {
-        self.state.borrow_mut().turns.pick(now, tried)
+    /// The endpoint for a request that may not go to those tried: the one that it is at home with, else the one that `key`
+    /// points to, else the one whose turn it is.
+    pub fn pick(&self, now: Timestamp, tried: Tried, home: Option<u64>, key: Option<u64>) -> Option<usize> {
+        let members = &self.endpoints.members;
+        let home = home.and_then(|wanted| Balancer::stay(members, now, tried, wanted));
+        home.or_else(|| self.state.borrow_mut().balancer.pick(members, now, tried, key))
+    }
+
+    /// A request is for this group: there may be more retries.
+    pub fn count_request(&self, now: Timestamp) {
+        self.state.borrow_mut().budget.request(now);
+    }
+
+    /// Whether a request whose attempt failed goes out again.
+    pub fn decide(&self, attempt: Attempt, policy: &Retry, now: Timestamp) -> Verdict {
+        attempt.decide(policy, &mut self.state.borrow_mut().budget, now)
+    }
+
+    /// One more request is with endpoint `index`, unless it has as many as it may.
+    pub fn enter(self: &Rc<Self>, index: usize) -> Option<Entry> {
+        let max = self.config.max_connections;
+        let busy = self.endpoints.members.get(index)?.state.try_enter(max)?;
+        Some(Entry::new(busy, max.map(|_| Rc::clone(self))))
+    }
+
+    /// Somebody waits for room already.
+    #[must_use]
+    pub fn has_line(&self) -> bool {
+        !self.queue.is_empty()
+    }
+
+    /// Requests that wait for room, all workers together, are one more; `None` when there are too many.
+    #[must_use]
+    pub fn wait(self: &Rc<Self>) -> Option<Waiting> {
+        let members = u32::try_from(self.endpoints.members.len()).unwrap_or(u32::MAX);
+        let most = self.config.queue.max.saturating_mul(members);
+        Waiting::enter(Rc::clone(self), &self.endpoints.waiting, most)
     }
 
     /// An idle connection to endpoint `index`, the one used last, if it still stands.
@@ -162,17 +206,37 @@ impl Group {
     }
 
     /// Endpoint `index` could not be connected to. The first failure after a success is logged.
-    pub fn failed(&self, index: usize, why: &dyn std::fmt::Display, now: Timestamp) {
-        if self.state.borrow_mut().turns.failed(index, now) {
+    pub fn unreachable(&self, index: usize, why: &dyn std::fmt::Display, now: Timestamp) {
+        if self.state_of(index).is_some_and(|state| state.unreachable(now).is_some()) {
             tracing::warn!(endpoint = self.label(index), %why, "cannot connect to an upstream endpoint");
         }
     }
 
     /// Endpoint `index` accepted a connection. The first success after a failure is logged.
-    pub fn connected(&self, index: usize) {
-        if self.state.borrow_mut().turns.connected(index) {
-            tracing::info!(endpoint = self.label(index), "an upstream endpoint is back");
+    pub fn connected(&self, index: usize, now: Timestamp) {
+        let change = self.state_of(index).and_then(|state| state.connected(now));
+        self.tell(index, change);
+    }
+
+    /// How a request to endpoint `index` ended.
+    pub fn report(&self, index: usize, outcome: Outcome, now: Timestamp) {
+        let ejection = self.config.ejection.as_ref();
+        let change = self.state_of(index).and_then(|state| state.report(outcome, now, ejection));
+        self.tell(index, change);
+    }
+
+    fn tell(&self, index: usize, change: Option<Change>) {
+        let Some(change) = change else { return };
+        let (group, endpoint) = (&*self.config.name, self.label(index));
+        match change {
+            Change::Reached => tracing::info!(group, endpoint, "an upstream endpoint is back"),
+            bad if bad.is_bad() => tracing::warn!(group, endpoint, "an upstream endpoint is {bad}"),
+            good => tracing::info!(group, endpoint, "an upstream endpoint is {good}"),
         }
+    }
+
+    fn state_of(&self, index: usize) -> Option<&Arc<EndpointState>> {
+        self.endpoints.members.get(index).map(|member| &member.state)
     }
 
     /// Closes every idle connection; no other takes a stream.
@@ -215,13 +279,13 @@ impl Group {
     }
 
     fn label(&self, index: usize) -> &str {
-        self.endpoints.0.get(index).map_or("", |endpoint| &endpoint.label)
+        self.endpoints.list.get(index).map_or("", |endpoint| &endpoint.label)
     }
 
     /// Where `wanted` is in this group.
     #[must_use]
     pub fn position(&self, wanted: &Endpoint) -> Option<usize> {
-        self.endpoints.0.iter().position(|endpoint| endpoint == wanted)
+        self.endpoints.list.iter().position(|endpoint| endpoint == wanted)
     }
 }
 

@@ -9,15 +9,21 @@
 //! [`limits::TURN_BYTES_MAX`] bytes before its neighbours run.
 
 use std::io::ErrorKind;
+use std::rc::Rc;
 use std::time::Duration;
 
+use crate::config::group::Sticky;
 use crate::h1::ResponseHead;
 use crate::h1::head::{Parsed, parse_response};
 use crate::limits;
+use crate::proxy::edits;
 use crate::proxy::error::Failure;
 use crate::proxy::exchange::{Response, Verdict};
 use crate::proxy::flow::{Flow, Piece};
 use crate::proxy::forward::{self, Reply, Source};
+use crate::proxy::health::Outcome;
+use crate::proxy::retry::Cause;
+use crate::proxy::retry::kept::KeptBody;
 use crate::telemetry::metrics::Counter;
 use crate::time::Timestamp;
 
@@ -25,7 +31,7 @@ use super::buffers::{BufferPool, Outbox};
 use super::exchange::{Driver, Progress};
 use super::shared::Lifecycle;
 use super::transport::{Broken, Transport};
-use super::upstream::Upstream;
+use super::upstream::{Place, Upstream};
 
 /// What of a body one call passed on.
 struct Passed {
@@ -47,8 +53,8 @@ enum Arrived {
 enum Stuck {
     /// The sender's framing is broken.
     Body(crate::h1::error::BodyError),
-    /// The receiver is gone.
-    Receiver,
+    /// The receiver is gone; so much of the input was the body's.
+    Receiver(usize),
 }
 
 impl Driver<'_> {
@@ -125,6 +131,8 @@ impl Driver<'_> {
             Ok(Some(0)) | Err(_) => Err(Failure::ClientGone),
             Ok(Some(n)) => {
                 self.worker.metrics.add(Counter::BytesSpliced, n as u64);
+                self.txn.kept = None; // its bytes pass by unseen
+                self.txn.exchange.body_kept(None);
                 let (before, behind) = self.txn.exchange.upload_mut().moved(n);
                 self.txn.to_origin.frame_pipe(before.as_slice(), behind, pool);
                 self.send_to_origin(upstream, now);
@@ -146,16 +154,18 @@ impl Driver<'_> {
             self.txn.to_origin.stage(pool).extend_from_slice(&self.txn.head);
         }
         let flow = self.txn.exchange.upload_mut();
-        let passed = pass(flow, bytes, &mut self.txn.to_origin, &mut upstream.transport, pool);
+        let (to, kept) = (&mut upstream.transport, self.txn.kept.as_mut());
+        let passed = pass(flow, bytes, &mut self.txn.to_origin, to, pool, kept);
+        self.txn.exchange.body_kept(self.txn.kept.as_ref().and_then(KeptBody::length));
         let consumed = match passed {
             Ok(passed) => {
                 self.txn.exchange.origin_took(passed.taken, self.txn.to_origin.unsent(), now);
                 passed.consumed
             }
             Err(Stuck::Body(error)) => return Err(Failure::BadRequestBody(error)),
-            Err(Stuck::Receiver) => {
+            Err(Stuck::Receiver(consumed)) => {
                 self.give_upload_up();
-                bytes.len()
+                consumed
             }
         };
         self.txn.exchange.client_sent(now)?;
@@ -310,7 +320,11 @@ impl Driver<'_> {
         if !self.txn.scan.grew(bytes) {
             return Ok(None);
         }
-        let config = &self.client.view.config;
+        let view = Rc::clone(&self.client.view);
+        let config = &view.config;
+        let route = self.client.route.and_then(|route| view.route(route));
+        let place = self.txn.facts.place.clone();
+        let edits = route.map_or(&edits::NONE, |route| &route.response_fields);
         let mut fields = self.worker.fields.borrow_mut();
         let parsed = parse_response(bytes, &config.message, self.txn.method, &mut fields)
             .map_err(Failure::BadResponse)?;
@@ -325,15 +339,27 @@ impl Driver<'_> {
         if self.txn.exchange.is_farewell(response, self.txn.facts.reused) {
             return Err(Failure::UpstreamClosed);
         }
+        if route.is_some_and(|route| route.retry.statuses.contains(&head.status)) {
+            let cause = Cause::Status(head.status);
+            if let Some(again) = self.decide(cause) {
+                self.report(Outcome::of_status(head.status));
+                self.txn.again = Some(again);
+                return Err(Failure::UpstreamClosed); // nobody hears of it
+            }
+        }
         let verdict = self.txn.exchange.judge(response, draining, self.worker.clock.now())?;
         let source = Source { bytes, fields: &fields };
         match verdict {
             Verdict::DropInterim => {}
-            Verdict::Interim => forward::interim(&head, source, self.txn.to_client.stage(&self.worker.pool)),
+            Verdict::Interim => {
+                let out = self.txn.to_client.stage(&self.worker.pool);
+                forward::interim(&head, source, edits, out);
+            }
             Verdict::Tunnel => {
                 self.txn.facts.status = head.status;
                 self.txn.facts.responded = Some(self.worker.clock.now());
-                forward::interim(&head, source, self.txn.to_client.stage(&self.worker.pool));
+                let out = self.txn.to_client.stage(&self.worker.pool);
+                forward::interim(&head, source, edits, out);
             }
             Verdict::Relay { outgoing, keep_alive } => {
                 self.txn.outgoing = outgoing;
@@ -342,6 +368,8 @@ impl Driver<'_> {
                     method: self.txn.method,
                     outgoing,
                     keep_alive,
+                    edits,
+                    sticky: self.cookie(&place),
                     date: &[],
                 };
                 self.stage_response(&head, source, reply);
@@ -350,10 +378,19 @@ impl Driver<'_> {
         Ok(Some((head.bytes, verdict)))
     }
 
+    /// The cookie that leads the client back to where its request went, if it does not know already.
+    fn cookie<'p>(&self, place: &'p Option<Place>) -> Option<(&'p Sticky, u64)> {
+        let place = place.as_ref()?;
+        let sticky = place.group.config.sticky.as_ref()?;
+        let id = place.group.endpoints.members.get(place.index)?.id;
+        (self.txn.home != Some(id)).then_some((sticky, id))
+    }
+
     fn stage_response(&mut self, head: &ResponseHead, source: Source<'_>, reply: Reply<'_>) {
         self.txn.facts.status = head.status;
         self.txn.facts.responded = Some(self.worker.clock.now());
         self.txn.facts.response_begins(head.framing);
+        self.report(Outcome::of_status(head.status));
         self.txn.keep_alive = head.keep_alive_timeout_s.map(Duration::from_secs);
         let out = self.txn.to_client.stage(&self.worker.pool);
         if head.has_date {
@@ -368,13 +405,14 @@ impl Driver<'_> {
     /// The origin has answered: its request will not be sent again.
     fn release_head(&mut self) {
         self.worker.pool.give(std::mem::take(&mut self.txn.head));
+        self.txn.kept = None;
     }
 
     fn relay_body(&mut self, bytes: &mut [u8]) -> Result<(), Failure> {
         self.txn.facts.body_arrives(bytes.len(), self.worker.clock.now());
         let (worker, client) = (self.worker, &mut self.client.transport);
         let flow = self.txn.exchange.download_mut();
-        let passed = pass(flow, bytes, &mut self.txn.to_client, client, &worker.pool);
+        let passed = pass(flow, bytes, &mut self.txn.to_client, client, &worker.pool, None);
         match passed {
             Ok(passed) => {
                 self.txn.surplus |= passed.consumed < bytes.len();
@@ -382,7 +420,7 @@ impl Driver<'_> {
                 Ok(())
             }
             Err(Stuck::Body(error)) => Err(Failure::BadResponseBody(error)),
-            Err(Stuck::Receiver) => Err(Failure::ClientGone),
+            Err(Stuck::Receiver(_)) => Err(Failure::ClientGone),
         }
     }
 
@@ -394,13 +432,15 @@ impl Driver<'_> {
     }
 }
 
-/// Decodes `bytes` with `flow` and writes what is staged in `outbox` and the re-framed payload in one call.
+/// Decodes `bytes` with `flow` and writes what is staged in `outbox` and the re-framed payload in one call; what that is
+/// of a body is kept in `kept`.
 fn pass(
     flow: &mut Flow,
     bytes: &mut [u8],
     outbox: &mut Outbox,
     to: &mut Transport,
     pool: &BufferPool,
+    kept: Option<&mut KeptBody>,
 ) -> Result<Passed, Stuck> {
     let Piece { prefix, payload, suffix, consumed, done } = flow.accept(bytes).map_err(Stuck::Body)?;
     let payload = bytes.get(..payload).unwrap_or_default();
@@ -408,7 +448,11 @@ fn pass(
     if done {
         flow.finish(&mut end);
     }
-    let sent = outbox.send(to, pool, &[prefix.as_slice(), payload, suffix, &end]);
+    let slices = [prefix.as_slice(), payload, suffix, &end];
+    if let Some(kept) = kept {
+        slices.iter().for_each(|bytes| kept.push(bytes));
+    }
+    let sent = outbox.send(to, pool, &slices);
     pool.give(end);
-    Ok(Passed { consumed, taken: sent.map_err(|_| Stuck::Receiver)? })
+    Ok(Passed { consumed, taken: sent.map_err(|_| Stuck::Receiver(consumed))? })
 }

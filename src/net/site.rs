@@ -16,6 +16,8 @@ use std::time::Duration;
 use crate::config::{Config, Group as GroupConfig, Route};
 use crate::limits;
 use crate::proxy::endpoint::Endpoints;
+use crate::proxy::limit::Limits;
+use crate::proxy::routing::Router;
 use crate::telemetry::metrics::Shard;
 
 use super::clock::Clock;
@@ -36,17 +38,26 @@ pub struct Site {
     pub endpoints: Vec<Arc<Endpoints>>,
     /// How origins are spoken to with TLS. Workers copy it: sessions are their own.
     pub upstream_tls: Arc<OriginTls>,
+    /// Finds the route of a request.
+    pub router: Arc<Router>,
+    /// Limits of each route, in the order of the configuration.
+    pub limits: Arc<[Limits]>,
     /// Some connections to origins begin with a PROXY header.
     pub passes_callers_on: bool,
+    /// What limits hash their keys under.
+    seed: [u64; 2],
 }
 
 impl Site {
-    /// The first site of a process.
+    /// The first site of a process; `seed` is random.
     #[must_use]
-    pub fn new(config: Config, endpoints: Vec<Endpoints>, upstream_tls: OriginTls) -> Site {
+    pub fn new(config: Config, endpoints: Vec<Endpoints>, upstream_tls: OriginTls, seed: [u64; 2]) -> Site {
         Site {
             version: 1,
+            router: Arc::new(Router::new(&config.routes)),
+            limits: config.routes.iter().map(|route| Limits::new(&route.limits, seed)).collect(),
             passes_callers_on: config.groups.iter().any(|group| group.send_proxy.is_some()),
+            seed,
             config: Arc::new(config),
             endpoints: endpoints.into_iter().map(Arc::new).collect(),
             upstream_tls: Arc::new(upstream_tls),
@@ -65,13 +76,25 @@ impl Site {
             Some(same) if **same == latest => Arc::clone(same),
             Some(_) | None => Arc::new(latest),
         });
+        let limits = config.routes.iter().map(|route| self.limits_of(route));
         Site {
             version: self.version + 1,
             endpoints: endpoints.collect(),
+            router: Arc::new(Router::new(&config.routes)),
+            limits: limits.collect(),
+            seed: self.seed,
             passes_callers_on: config.groups.iter().any(|group| group.send_proxy.is_some()),
             config: Arc::new(config),
             upstream_tls,
         }
+    }
+
+    /// The limits of `route`: those of its name, with all they know, if nothing has changed about them.
+    fn limits_of(&self, route: &Route) -> Limits {
+        let mut named =
+            self.config.routes.iter().zip(&*self.limits).filter(|(old, _)| old.name == route.name);
+        let same = named.find(|(_, limits)| limits.are(&route.limits));
+        same.map_or_else(|| Limits::new(&route.limits, self.seed), |(_, limits)| limits.clone())
     }
 
     /// The same configuration with other addresses.
@@ -82,6 +105,9 @@ impl Site {
             config: Arc::clone(&self.config),
             endpoints,
             upstream_tls: Arc::clone(&self.upstream_tls),
+            router: Arc::clone(&self.router),
+            limits: Arc::clone(&self.limits),
+            seed: self.seed,
             passes_callers_on: self.passes_callers_on,
         }
     }
@@ -107,20 +133,20 @@ impl std::ops::Deref for View {
 }
 
 impl View {
-    fn first(site: Arc<Site>, worker: usize, idle: &Rc<Cell<usize>>, metrics: &Shard) -> View {
+    fn first(site: Arc<Site>, seed: u64, idle: &Rc<Cell<usize>>, metrics: &Shard) -> View {
         let table = table_of(&site, metrics);
-        let groups = groups_of(&site).map(|(config, endpoints)| Group::new(config, endpoints, worker, idle));
+        let groups = groups_of(&site).map(|(config, endpoints)| Group::new(config, endpoints, seed, idle));
         View { groups: groups.map(Rc::new).collect(), origin_tls: site.upstream_tls.of_worker(), table, site }
     }
 
     /// The view of a newer site, with what this one has that lasts.
-    fn next(&self, site: Arc<Site>, worker: usize, idle: &Rc<Cell<usize>>, metrics: &Shard) -> View {
+    fn next(&self, site: Arc<Site>, seed: u64, idle: &Rc<Cell<usize>>, metrics: &Shard) -> View {
         let table = table_of(&site, metrics);
         let known = |config: &GroupConfig| self.groups.iter().find(|group| group.config.name == config.name);
         let group = |(config, endpoints): (&GroupConfig, &Arc<Endpoints>)| match known(config) {
             Some(group) if group.is_same(config, endpoints) => Rc::clone(group),
-            Some(group) => Rc::new(group.next(config, endpoints, worker)),
-            None => Rc::new(Group::new(config, endpoints, worker, idle)),
+            Some(group) => Rc::new(group.next(config, endpoints, seed)),
+            None => Rc::new(Group::new(config, endpoints, seed, idle)),
         };
         let groups: Vec<_> = groups_of(&site).map(group).collect();
         for old in self.groups.iter().filter(|old| !groups.iter().any(|group| Rc::ptr_eq(group, old))) {
@@ -159,20 +185,20 @@ fn table_of(site: &Site, metrics: &Shard) -> RouteTable {
 pub struct Views {
     shared: Arc<Shared>,
     metrics: Arc<Shard>,
-    worker: usize,
+    seed: u64,
     current: RefCell<Rc<View>>,
     idle: Rc<Cell<usize>>,
     keeper: RefCell<Option<Waker>>,
 }
 
 impl Views {
-    /// The first view of worker number `worker`, which spreads the workers' first turns.
+    /// The first view of a worker; `seed` is random, and its own.
     #[must_use]
-    pub fn new(shared: Arc<Shared>, worker: usize, metrics: Arc<Shard>) -> Views {
+    pub fn new(shared: Arc<Shared>, seed: u64, metrics: Arc<Shard>) -> Views {
         let idle = Rc::default();
-        let first = View::first(shared.site.load_full(), worker, &idle, &metrics);
+        let first = View::first(shared.site.load_full(), seed, &idle, &metrics);
         let current = RefCell::new(Rc::new(first));
-        Views { shared, metrics, worker, current, idle, keeper: RefCell::new(None) }
+        Views { shared, metrics, seed, current, idle, keeper: RefCell::new(None) }
     }
 
     /// What is served now.
@@ -180,7 +206,7 @@ impl Views {
         let mut current = self.current.borrow_mut();
         let latest = self.shared.site.load();
         if !Arc::ptr_eq(&latest, &current.site) {
-            *current = Rc::new(current.next(Arc::clone(&latest), self.worker, &self.idle, &self.metrics));
+            *current = Rc::new(current.next(Arc::clone(&latest), self.seed, &self.idle, &self.metrics));
             if let Some(keeper) = self.keeper.borrow().as_ref() {
                 keeper.wake_by_ref();
             }

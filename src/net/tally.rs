@@ -60,7 +60,7 @@ impl Facts {
     /// The head of the response has come. One without a length is a stream.
     pub(super) fn response_begins(&mut self, framing: Framing) {
         let streams = matches!(framing, Framing::Chunked | Framing::UntilClose);
-        if let Some(tally) = self.tally.as_mut().filter(|_| streams) {
+        if let Some(tally) = self.tally.as_mut().filter(|tally| streams && !tally.streams) {
             tally.streams = true;
             tally.enter(Active::Streams);
         }

@@ -89,7 +89,7 @@ pub fn run(setup: Setup) -> io::Result<()> {
 }
 
 async fn serve(setup: Setup) -> io::Result<()> {
-    let worker = Worker::new(setup.index, setup.shared, setup.metrics, setup.log, setup.id_seed);
+    let worker = Worker::new(setup.shared, setup.metrics, setup.log, setup.id_seed);
     monoio::spawn(Rc::clone(&worker.timers).drive());
     let keeper = Rc::clone(&worker);
     monoio::spawn(async move { keeper.views.keep(&keeper.clock, keeper.timers.timer()).await });

@@ -5,12 +5,17 @@ use std::time::Duration;
 
 use crate::h1::{HeadScan, Method, Version};
 use crate::limits;
+use crate::proxy::error::Failure;
 use crate::proxy::exchange::Exchange;
 use crate::proxy::flow::Outgoing;
+use crate::proxy::limit::Admitted;
+use crate::proxy::retry::Again;
+use crate::proxy::retry::kept::KeptBody;
 
 use super::buffers::{BufferPool, Outbox};
 use super::facts::{Facts, Line};
 use super::inbox::Inbox;
+use super::queue::Entry;
 
 /// The state of one exchange, from the request's head on. A request in steady state allocates nothing for it,
 /// and a stream that says nothing holds nothing else.
@@ -46,12 +51,35 @@ pub struct Transaction {
     pub keep_alive: Option<Duration>,
     /// The request is for the proxy itself.
     pub answers_itself: bool,
-    /// Its route, by its place in the configuration.
-    pub route: usize,
+    /// Its route, by its place in the configuration; `None` if it has none.
+    pub route: Option<usize>,
+    /// It is answered with this, and goes nowhere.
+    pub refusal: Option<Refusal>,
+    /// Its body as it was sent so far, while it may have to be sent again.
+    pub kept: Option<KeptBody>,
+    /// The response that has come is not wanted: the request goes out again.
+    pub again: Option<Again>,
+    /// The endpoint that its client is at home with, if it says so.
+    pub home: Option<u64>,
+    /// What its endpoint is chosen by, where that is a hash.
+    pub key: Option<u64>,
+    /// Its place at the endpoint that serves it.
+    pub entry: Option<Entry>,
+    /// Its places among those that its route lets in at once.
+    pub admitted: Admitted,
     /// For the log and the counters.
     pub facts: Facts,
     /// For the log, if there is one.
     pub line: Option<Box<Line>>,
+}
+
+/// Why a request goes nowhere.
+#[derive(Clone, Copy, Debug)]
+pub struct Refusal {
+    /// The reason.
+    pub failure: Failure,
+    /// Seconds after which it is worth trying again.
+    pub retry_after: Option<u32>,
 }
 
 impl Transaction {
@@ -80,7 +108,14 @@ impl Transaction {
             outgoing: Outgoing::Same,
             keep_alive: None,
             answers_itself: false,
-            route: 0,
+            route: None,
+            refusal: None,
+            kept: None,
+            again: None,
+            home: None,
+            key: None,
+            entry: None,
+            admitted: Admitted::default(),
             facts,
             line: None,
         }
@@ -94,6 +129,9 @@ impl Transaction {
         pool.give(std::mem::take(&mut self.head));
         self.facts.place = None;
         self.facts.tally = None;
+        self.admitted = Admitted::default();
+        drop(self.entry.take());
+        self.kept = None;
     }
 }
 

@@ -45,7 +45,7 @@ impl Place {
     /// The endpoint.
     #[must_use]
     pub fn endpoint(&self) -> Option<&Endpoint> {
-        self.group.endpoints.0.get(self.index)
+        self.group.endpoints.list.get(self.index)
     }
 
     /// Its name for logs.

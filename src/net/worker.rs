@@ -15,6 +15,7 @@ use std::time::Duration;
 use crate::h1::Fields;
 use crate::limits;
 use crate::proxy::ids::RequestIds;
+use crate::proxy::retry::kept::KeptBodies;
 use crate::telemetry::metrics::{Counter, Shard};
 use crate::time::{Phase, Timestamp};
 
@@ -40,6 +41,8 @@ pub struct Worker {
     pub pool: BufferPool,
     /// Free cells of exchanges.
     pub transactions: TransactionPool,
+    /// Request bodies that may have to be sent again.
+    pub kept: Rc<KeptBodies>,
     /// Where every read lands.
     pub scratch: RefCell<Box<[u8]>>,
     /// Field table of the head being parsed.
@@ -61,7 +64,6 @@ impl Worker {
     /// A worker that owns nothing yet but its share of the process. `id_seed` is random and its own.
     #[must_use]
     pub fn new(
-        index: usize,
         shared: Arc<Shared>,
         metrics: Arc<Shard>,
         log: Option<LogSink>,
@@ -74,9 +76,10 @@ impl Worker {
             clock,
             pool: BufferPool::new(shared.budget.pipes),
             transactions: TransactionPool::default(),
+            kept: Rc::default(),
             scratch: RefCell::new(vec![0; limits::SCRATCH_BYTES].into_boxed_slice()),
             fields: RefCell::new(Fields::new()),
-            views: Views::new(Arc::clone(&shared), index, Arc::clone(&metrics)),
+            views: Views::new(Arc::clone(&shared), id_seed[0], Arc::clone(&metrics)),
             journal: Journal::new(log, &shared.site.load().config, Arc::clone(&metrics)),
             metrics,
             ids: RefCell::new(RequestIds::new(id_seed)),

@@ -3,8 +3,12 @@
 use std::fmt;
 use std::net::SocketAddr;
 use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::atomic::AtomicU32;
 
 use crate::config::{Origin, Scheme, Security, Upstream};
+
+use super::balance::Member;
 
 /// Where a connection goes.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -64,6 +68,21 @@ impl Endpoint {
     }
 }
 
-/// All endpoints, swapped in whole when names resolve differently. Empty while no name has resolved.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Endpoints(pub Vec<Endpoint>);
+/// The endpoints of a group, swapped in whole when names resolve differently. Empty while no name has resolved.
+#[derive(Clone, Debug, Default)]
+pub struct Endpoints {
+    /// Where they are, and how they are spoken to.
+    pub list: Vec<Endpoint>,
+    /// The same, as a balancer sees them, in the same order.
+    pub members: Vec<Member>,
+    /// Requests that wait for room at any of them, all workers together.
+    pub waiting: Arc<AtomicU32>,
+}
+
+impl PartialEq for Endpoints {
+    /// The same endpoints with the same shares, and not just others that are called the same.
+    fn eq(&self, other: &Endpoints) -> bool {
+        let same = |(a, b): (&Member, &Member)| a.weight == b.weight && Arc::ptr_eq(&a.state, &b.state);
+        self.list == other.list && self.members.iter().zip(&other.members).all(same)
+    }
+}

@@ -12,6 +12,10 @@ use crate::time::Phase;
 pub enum Failure {
     /// The request head was refused.
     BadRequest(HeadError),
+    /// The path of the request has no normal form ([`super::routing::path`]).
+    BadPath,
+    /// No route has the request.
+    NoRoute,
     /// The framing of the request body was broken.
     BadRequestBody(BodyError),
     /// The request body is larger than `--max-body-bytes`.
@@ -60,12 +64,12 @@ pub enum Failure {
     RateLimited,
     /// The client has as many requests under way as a limit of its route allows.
     TooManyAtOnce,
+    /// No endpoint may be asked: all are down, or being drained.
+    NoEndpoint,
     /// Every endpoint has as many requests as it may, and as many wait already.
     QueueFull,
     /// The request waited for an endpoint for as long as it may.
     QueueTimeout,
-    /// We have more to do than we take on.
-    Overloaded,
 }
 
 /// Whose fault a failure is.
@@ -85,6 +89,8 @@ impl Failure {
     pub const fn side(self) -> Side {
         match self {
             Failure::BadRequest(_)
+            | Failure::BadPath
+            | Failure::NoRoute
             | Failure::BadRequestBody(_)
             | Failure::BodyTooLarge
             | Failure::Misdirected
@@ -114,9 +120,69 @@ impl Failure {
             | Failure::UpgradeUnasked
             | Failure::InterimFlood
             | Failure::TunnelBroken
+            | Failure::NoEndpoint
             | Failure::QueueFull
             | Failure::QueueTimeout => Side::Upstream,
-            Failure::Exhausted | Failure::Overloaded => Side::Proxy,
+            Failure::Exhausted => Side::Proxy,
+        }
+    }
+
+    /// Seconds after which it is worth trying again, where that is ours to say.
+    #[must_use]
+    pub const fn retry_after(self) -> Option<u32> {
+        if matches!(self, Failure::QueueFull | Failure::QueueTimeout) { Some(1) } else { None }
+    }
+
+    /// Whether it says something about the endpoint: one that fails so again and again is left alone.
+    #[must_use]
+    pub const fn blames_endpoint(self) -> bool {
+        match self {
+            Failure::UpstreamClosed
+            | Failure::NotHttp2
+            | Failure::BadResponse(_)
+            | Failure::BadResponseBody(_)
+            | Failure::ResponseCut
+            | Failure::UpgradeUnasked
+            | Failure::InterimFlood
+            | Failure::Timeout(Phase::Request) => true,
+            // Reported when it happens: no connection.
+            Failure::ConnectRefused
+            | Failure::Unreachable
+            | Failure::TlsCertificate
+            | Failure::TlsProtocol
+            | Failure::NameUnresolved
+            // An answer to this request, or to its client.
+            | Failure::StreamRefused
+            | Failure::StreamReset(_)
+            | Failure::NoTunnel
+            | Failure::TunnelBroken
+            // Nobody's but ours, or the client's.
+            | Failure::NoEndpoint
+            | Failure::QueueFull
+            | Failure::QueueTimeout
+            | Failure::Exhausted
+            | Failure::BadRequest(_)
+            | Failure::BadPath
+            | Failure::NoRoute
+            | Failure::BadRequestBody(_)
+            | Failure::BodyTooLarge
+            | Failure::Misdirected
+            | Failure::ClientGone
+            | Failure::RateLimited
+            | Failure::TooManyAtOnce
+            | Failure::Timeout(
+                Phase::Handshake
+                | Phase::Header
+                | Phase::Body
+                | Phase::Connect
+                | Phase::Write
+                // A stream that falls silent is its application's.
+                | Phase::StreamIdle
+                | Phase::Tunnel
+                | Phase::RequestDeadline
+                | Phase::KeepAlive
+                | Phase::Drain,
+            ) => false,
         }
     }
 
@@ -126,7 +192,7 @@ impl Failure {
     pub const fn spares_client(self) -> bool {
         match self.side() {
             Side::Upstream => true,
-            Side::Client => matches!(self, Failure::RateLimited | Failure::TooManyAtOnce),
+            Side::Client => matches!(self, Failure::NoRoute | Failure::RateLimited | Failure::TooManyAtOnce),
             Side::Proxy => false,
         }
     }
@@ -136,7 +202,8 @@ impl Failure {
     pub const fn status(self, timeout_status: u16) -> u16 {
         match self {
             Failure::BadRequest(error) => error.status(),
-            Failure::BadRequestBody(_) => 400,
+            Failure::BadPath | Failure::BadRequestBody(_) => 400,
+            Failure::NoRoute => 404,
             Failure::BodyTooLarge => 413,
             Failure::Misdirected => 421,
             // Nobody reads it; the log borrows the number that nginx made customary.
@@ -167,7 +234,7 @@ impl Failure {
             | Failure::InterimFlood
             | Failure::TunnelBroken => 502,
             Failure::RateLimited | Failure::TooManyAtOnce => 429, // RFC 6585 §4
-            Failure::Exhausted | Failure::QueueFull | Failure::QueueTimeout | Failure::Overloaded => 503,
+            Failure::Exhausted | Failure::NoEndpoint | Failure::QueueFull | Failure::QueueTimeout => 503,
         }
     }
 
@@ -176,10 +243,12 @@ impl Failure {
     pub const fn error_type(self) -> &'static str {
         match self {
             Failure::BadRequest(_)
+            | Failure::BadPath
             | Failure::BadRequestBody(_)
             | Failure::BodyTooLarge
             | Failure::Misdirected
             | Failure::ClientGone => "http_request_error",
+            Failure::NoRoute => "destination_not_found",
             Failure::Timeout(phase) => match phase {
                 Phase::Handshake | Phase::Header | Phase::Body | Phase::KeepAlive => "http_request_error",
                 Phase::Connect => "connection_timeout",
@@ -211,7 +280,7 @@ impl Failure {
             Failure::UpgradeUnasked | Failure::NoTunnel => "http_upgrade_failed",
             Failure::RateLimited | Failure::TooManyAtOnce => "http_request_denied",
             Failure::QueueFull | Failure::QueueTimeout => "connection_limit_reached",
-            Failure::Overloaded => "proxy_internal_response",
+            Failure::NoEndpoint => "destination_unavailable",
         }
     }
 
@@ -221,6 +290,8 @@ impl Failure {
         match self {
             Failure::BadRequest(error) | Failure::BadResponse(error) => error.name(),
             Failure::BadRequestBody(error) | Failure::BadResponseBody(error) => error.name(),
+            Failure::BadPath => "bad-path",
+            Failure::NoRoute => "no-route",
             Failure::BodyTooLarge => "body-too-large",
             Failure::ClientGone => "client-gone",
             Failure::Timeout(phase) => phase.name(),
@@ -250,9 +321,9 @@ impl Failure {
             Failure::TunnelBroken => "tunnel-broken",
             Failure::RateLimited => "rate-limited",
             Failure::TooManyAtOnce => "too-many-at-once",
+            Failure::NoEndpoint => "no-endpoint",
             Failure::QueueFull => "queue-full",
             Failure::QueueTimeout => "queue-timeout",
-            Failure::Overloaded => "overloaded",
         }
     }
 
@@ -277,6 +348,8 @@ impl Failure {
                 505 => "the protocol version is not supported",
                 _ => "the request is malformed",
             },
+            Failure::BadPath => "the path of the request is malformed",
+            Failure::NoRoute => "nothing is served here",
             Failure::BadRequestBody(_) => "the request body is malformed",
             Failure::BodyTooLarge => "the request body is too large",
             Failure::ClientGone => "the client went away",
@@ -308,9 +381,8 @@ impl Failure {
             Failure::StreamReset(_) => "the upstream gave the request up",
             Failure::RateLimited => "too many requests",
             Failure::TooManyAtOnce => "too many requests at once",
-            Failure::Exhausted | Failure::QueueFull | Failure::QueueTimeout | Failure::Overloaded => {
-                "the server is overloaded"
-            }
+            Failure::NoEndpoint => "no upstream is available",
+            Failure::Exhausted | Failure::QueueFull | Failure::QueueTimeout => "the server is overloaded",
         }
     }
 }
@@ -344,7 +416,7 @@ mod tests {
             (Failure::TooManyAtOnce, 429, "http_request_denied", true),
             (Failure::QueueFull, 503, "connection_limit_reached", true),
             (Failure::QueueTimeout, 503, "connection_limit_reached", true),
-            (Failure::Overloaded, 503, "proxy_internal_response", false),
+            (Failure::NoEndpoint, 503, "destination_unavailable", true),
             (Failure::BodyTooLarge, 413, "http_request_error", false),
         ] {
             let told = (failure.status(504), failure.error_type(), failure.spares_client());

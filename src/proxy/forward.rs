@@ -9,10 +9,15 @@ use std::net::IpAddr;
 
 use ipnet::IpNet;
 
+use crate::config::group::Sticky;
+use crate::config::route::FieldEdits;
 use crate::h1::field::list;
 use crate::h1::{Field, Framing, Known, Method, RequestHead, ResponseHead, Version};
 
+use super::balance::sticky;
+use super::edits;
 use super::flow::Outgoing;
+use super::routing::without_port;
 
 /// What the hop adds to a request head.
 #[derive(Clone, Copy, Debug)]
@@ -33,6 +38,20 @@ pub struct Hop<'a> {
     pub forwarded: bool,
     /// Pass field names with `_`.
     pub allow_underscores: bool,
+}
+
+/// What the route of a request makes of its head.
+#[derive(Clone, Copy, Debug)]
+pub struct Route<'a> {
+    /// The target to write, when it is not the one that came ([`super::routing::path`], [`super::rewrite`]).
+    pub target: Option<&'a [u8]>,
+    /// Changes to its fields.
+    pub edits: &'a FieldEdits,
+}
+
+impl Route<'static> {
+    /// Nothing is made of it.
+    pub const PLAIN: Route<'static> = Route { target: None, edits: &edits::NONE };
 }
 
 /// A head with its bytes and fields.
@@ -65,9 +84,27 @@ impl<'a> Source<'a> {
 }
 
 /// Appends the head to forward to the origin. Always HTTP/1.1: our own version on this hop.
-pub fn request(head: &RequestHead, source: Source<'_>, hop: Hop<'_>, out: &mut Vec<u8>) {
-    request_line(head, source, out);
-    line(out, b"Host", head.authority.of(source.bytes));
+pub fn request(head: &RequestHead, source: Source<'_>, hop: Hop<'_>, route: Route<'_>, out: &mut Vec<u8>) {
+    request_line(head, source, route.target, out);
+    let host = edits::host(route.edits).map_or(head.authority.of(source.bytes), str::as_bytes);
+    line(out, b"Host", host);
+    request_fields(head, source, hop, route.edits, out);
+    edits::write(route.edits, &["host"], out);
+    request_connection(head, source, out);
+    framing(head.framing, out);
+    via(head.version, hop.http2, out);
+    forwarding(head, source, hop, out);
+    out.extend_from_slice(b"\r\n");
+}
+
+fn request_fields(
+    head: &RequestHead,
+    source: Source<'_>,
+    hop: Hop<'_>,
+    edits: &FieldEdits,
+    out: &mut Vec<u8>,
+) {
+    let edited = !edits.is_empty();
     let nominates = source.nominates_fields();
     for field in source.fields {
         let name = field.name.of(source.bytes);
@@ -100,15 +137,10 @@ pub fn request(head: &RequestHead, source: Source<'_>, hop: Hop<'_>, out: &mut V
             | Known::XForwardedHost
             | Known::XRequestId => false,
         };
-        if keep {
+        if keep && !(edited && edits::replaces(edits, name)) {
             line(out, name, value);
         }
     }
-    request_connection(head, source, out);
-    framing(head.framing, out);
-    via(head.version, hop.http2, out);
-    forwarding(head, source, hop, out);
-    out.extend_from_slice(b"\r\n");
 }
 
 /// Names that origins believe because only a proxy should write them (`X-Forwarded-Port`, `-Prefix`, `-Ssl`, ...).
@@ -132,11 +164,8 @@ fn claims_a_certificate(name: &[u8]) -> bool {
 
 /// Appends the `Location` of a redirect to `https`: the same host and target.
 pub fn location(head: &RequestHead, bytes: &[u8], port: u16, out: &mut Vec<u8>) {
-    let authority = head.authority.of(bytes);
-    let bracket = authority.iter().rposition(|&b| b == b']');
-    let colon = authority.iter().rposition(|&b| b == b':').filter(|&at| bracket.is_none_or(|end| at > end));
     out.extend_from_slice(b"https://");
-    out.extend_from_slice(authority.get(..colon.unwrap_or(authority.len())).unwrap_or_default());
+    out.extend_from_slice(without_port(head.authority.of(bytes)));
     if port != 443 {
         print(out, format_args!(":{port}"));
     }
@@ -149,11 +178,16 @@ pub fn location(head: &RequestHead, bytes: &[u8], port: u16, out: &mut Vec<u8>) 
     }
 }
 
-fn request_line(head: &RequestHead, source: Source<'_>, out: &mut Vec<u8>) {
+fn request_line(head: &RequestHead, source: Source<'_>, target: Option<&[u8]>, out: &mut Vec<u8>) {
     out.extend_from_slice(head.method_span.of(source.bytes));
     out.push(b' ');
-    out.extend_from_slice(head.path_prefix(source.bytes));
-    out.extend_from_slice(head.path.of(source.bytes));
+    match target {
+        Some(target) => out.extend_from_slice(target),
+        None => {
+            out.extend_from_slice(head.path_prefix(source.bytes));
+            out.extend_from_slice(head.path.of(source.bytes));
+        }
+    }
     out.extend_from_slice(b" HTTP/1.1\r\n");
 }
 
@@ -322,6 +356,10 @@ pub struct Reply<'a> {
     pub outgoing: Outgoing,
     /// The client's connection stays open behind this response.
     pub keep_alive: bool,
+    /// What the route changes.
+    pub edits: &'a FieldEdits,
+    /// A cookie that leads the client back to its endpoint.
+    pub sticky: Option<(&'a Sticky, u64)>,
     /// An IMF-fixdate for an origin that sent none (RFC 9110 §6.6.1).
     pub date: &'a [u8],
 }
@@ -329,7 +367,11 @@ pub struct Reply<'a> {
 /// Appends the final response head to relay.
 pub fn response(head: &ResponseHead, source: Source<'_>, reply: Reply<'_>, out: &mut Vec<u8>) {
     status_line(head, source, out);
-    response_fields(head, source, out);
+    response_fields(head, source, reply.edits, out);
+    edits::write(reply.edits, &[], out);
+    if let Some((cookie, member)) = reply.sticky {
+        sticky::write(cookie, member, out);
+    }
     if !head.has_date {
         line(out, b"Date", reply.date);
     }
@@ -358,11 +400,13 @@ fn bodiless_length(head: &ResponseHead, source: Source<'_>, reply: Reply<'_>, ou
     }
 }
 
-/// Appends an interim (1xx) head, or the 101 that opens a tunnel.
-pub fn interim(head: &ResponseHead, source: Source<'_>, out: &mut Vec<u8>) {
+/// Appends an interim (1xx) head, or the 101 that opens a tunnel. What `edits` take away goes from either; what they write
+/// stands in the 101 alone, which is the last head of its exchange.
+pub fn interim(head: &ResponseHead, source: Source<'_>, edits: &FieldEdits, out: &mut Vec<u8>) {
     status_line(head, source, out);
-    response_fields(head, source, out);
+    response_fields(head, source, edits, out);
     if head.status == 101 {
+        edits::write(edits, &[], out);
         line(out, b"Connection", b"upgrade");
         upgrade(source, out);
     }
@@ -377,7 +421,8 @@ fn status_line(head: &ResponseHead, source: Source<'_>, out: &mut Vec<u8>) {
     out.extend_from_slice(b"\r\n");
 }
 
-fn response_fields(head: &ResponseHead, source: Source<'_>, out: &mut Vec<u8>) {
+fn response_fields(head: &ResponseHead, source: Source<'_>, edits: &FieldEdits, out: &mut Vec<u8>) {
+    let edited = !edits.is_empty();
     let nominates = source.nominates_fields();
     for field in source.fields {
         let name = field.name.of(source.bytes);
@@ -403,7 +448,7 @@ fn response_fields(head: &ResponseHead, source: Source<'_>, out: &mut Vec<u8>) {
             | Known::XRequestId
             | Known::MaxForwards => !(nominates && source.connection_names(name)),
         };
-        if keep {
+        if keep && !(edited && edits::replaces(edits, name)) {
             line(out, name, field.value.of(source.bytes));
         }
     }

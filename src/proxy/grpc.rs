@@ -63,6 +63,7 @@ fn status(failure: Failure) -> u8 {
     const DEADLINE_EXCEEDED: u8 = 4;
     const PERMISSION_DENIED: u8 = 7;
     const RESOURCE_EXHAUSTED: u8 = 8;
+    const UNIMPLEMENTED: u8 = 12;
     const INTERNAL: u8 = 13;
     const UNAVAILABLE: u8 = 14;
     match failure {
@@ -71,6 +72,8 @@ fn status(failure: Failure) -> u8 {
         // What a client makes of a bare 429 (http-grpc-status-mapping.md): it may ask again, later.
         Failure::RateLimited | Failure::TooManyAtOnce => UNAVAILABLE,
         Failure::BodyTooLarge => RESOURCE_EXHAUSTED,
+        // What a client makes of a 404 itself (http-grpc-status-mapping.md).
+        Failure::NoRoute => UNIMPLEMENTED,
         // The table "Errors" of PROTOCOL-HTTP2.md.
         Failure::StreamReset(8) => CANCELLED,
         Failure::StreamReset(11) => RESOURCE_EXHAUSTED,
@@ -136,7 +139,7 @@ mod tests {
             (Failure::TooManyAtOnce, 14),
             (Failure::QueueFull, 14),
             (Failure::QueueTimeout, 14),
-            (Failure::Overloaded, 14),
+            (Failure::NoEndpoint, 14),
             (Failure::BodyTooLarge, 8),
         ] {
             assert_eq!(status(failure), code, "{failure:?}");

@@ -84,24 +84,41 @@ fn a_refused_stream_is_asked_again() {
     assert_eq!(proxy.log_for("/again").get("retries"), "1");
 }
 
-/// Twice refused, or with a body on its way, it is the client's to try again: one of HTTP/2 is told that it may.
+/// Refused again and again, or with a body too large to be kept, it is the client's to try again: one of HTTP/2 is told that
+/// it may. A body that was kept goes out again from its start.
 #[test]
 fn a_refusal_that_stands_is_passed_on() {
     let origin = Http2Origin::start();
     let proxy = proxy_to(&origin, &[]);
     let mut old = proxy.client();
     old.send(get("/twice"));
-    origin.next().respond.send_reset(Reason::REFUSED_STREAM);
-    origin.next().respond.send_reset(Reason::REFUSED_STREAM);
+    for _ in 0..3 {
+        origin.next().respond.send_reset(Reason::REFUSED_STREAM);
+    }
     let head = old.head();
     assert_eq!(head.status(), 502);
     assert!(head.value("proxy-status").unwrap().contains("stream-refused"), "{head:?}");
 
     let mut client = Http2::connect(proxy.addr());
-    let mut opened = client.open(post2("/begun"), false);
+    let mut opened = client.open(post2("/kept"), false);
     opened.body.send_data("x".into(), false).unwrap();
     let mut asked = origin.next();
-    origin.data(&mut asked.body);
+    assert_eq!(origin.data(&mut asked.body).unwrap().unwrap(), "x");
+    asked.respond.send_reset(Reason::REFUSED_STREAM);
+    let mut asked = origin.next();
+    assert_eq!(origin.data(&mut asked.body).unwrap().unwrap(), "x", "again");
+    opened.body.send_data("y".into(), true).unwrap();
+    assert_eq!(origin.data(&mut asked.body).unwrap().unwrap(), "y", "and what follows");
+    asked.respond.send_response(answer(204), true).unwrap();
+    assert_eq!(client.wait(opened.response).unwrap().status(), 204);
+
+    let mut opened = client.open(post2("/begun"), false);
+    opened.body.send_data(vec![b'x'; 17 * 1024].into(), false).unwrap();
+    let mut asked = origin.next();
+    let mut arrived = 0;
+    while arrived < 17 * 1024 {
+        arrived += origin.data(&mut asked.body).unwrap().unwrap().len();
+    }
     asked.respond.send_reset(Reason::REFUSED_STREAM);
     let error = client.wait(opened.response).unwrap_err();
     assert_eq!(error.reason(), Some(Reason::REFUSED_STREAM));

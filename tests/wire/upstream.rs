@@ -12,14 +12,15 @@ fn named(name: &'static str) -> Origin {
     Origin::serve(move |request| ok(&format!("{name}{}", String::from_utf8_lossy(&request.body.bytes))))
 }
 
-/// Two origins take turns.
+/// Two origins that have nothing else to do share the work.
 #[test]
-fn round_robin_over_two() {
+fn two_share_the_work() {
     let (a, b) = (named("a"), named("b"));
     let proxy = Proxy::to(&[&a.addr.to_string(), &b.addr.to_string()], &[]);
     let mut client = proxy.client();
-    let answers: String = (0..10).map(|_| client.exchange(get("/")).text()).collect();
-    assert!(answers == "ab".repeat(5) || answers == "ba".repeat(5), "{answers}");
+    let answers: String = (0..64).map(|_| client.exchange(get("/")).text()).collect();
+    // Left to chance: fewer than eight of 64 are once in ten thousand million runs.
+    assert!((8..=56).contains(&answers.matches('a').count()), "{answers}");
 }
 
 /// One endpoint is down: nobody notices, not even a `POST`, whose body waits for the connection.

@@ -142,7 +142,6 @@ fn order_endpoint(subject: &Subject, group: &str, label: &str, drained: bool) ->
     match endpoints::order(&subject.shared, group, label, drained) {
         Ordered::Done => Reply::json(200, upstreams(subject)),
         Ordered::Unknown => Reply::text(404, "no such group, or no such endpoint in it: see /upstreams\n"),
-        Ordered::Unable => Reply::text(501, "endpoints cannot be drained\n"),
     }
 }
 

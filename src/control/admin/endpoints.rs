@@ -1,33 +1,43 @@
 //! Endpoints as the admin listener shows and orders them.
 
-use crate::config::Group;
 use crate::net::shared::Shared;
-use crate::proxy::endpoint::Endpoint;
+use crate::proxy::balance::Member;
+use crate::proxy::endpoint::{Endpoint, Endpoints};
+use crate::proxy::health::Availability;
 use crate::telemetry::series::EndpointFigures;
+use crate::time::Timestamp;
 
-/// An endpoint at one moment. TO BE COMPLETED when endpoints have a state of their own (`proxy::health`): its availability in
-/// place of `up`, and the requests that are with it.
-fn endpoint_status(group: &Group, endpoint: &Endpoint) -> EndpointFigures {
+/// An endpoint at one moment.
+fn endpoint_status(group: &str, endpoint: &Endpoint, member: &Member, now: Timestamp) -> EndpointFigures {
+    let availability = member.state.availability(now);
     EndpointFigures {
-        group: group.name.clone(),
+        group: group.into(),
         endpoint: endpoint.label.clone(),
-        health: "up",
-        serves: true,
-        active: 0,
+        health: availability.name(),
+        serves: availability == Availability::Up,
+        active: u64::from(member.state.active()),
     }
 }
 
-/// Takes an endpoint out for new requests, or lets it serve again; false where that cannot be done. TO BE COMPLETED with
-/// [`endpoint_status`].
-fn drain_endpoint(_endpoint: &Endpoint, _drained: bool) -> bool {
-    false
+/// Endpoints with what is known of them.
+fn members(endpoints: &Endpoints) -> impl Iterator<Item = (&Endpoint, &Member)> {
+    endpoints.list.iter().zip(&endpoints.members)
 }
 
 /// Every endpoint of every group.
 pub fn all(shared: &Shared) -> Vec<EndpointFigures> {
-    let site = shared.site.load();
+    let (site, now) = (shared.site.load(), now(shared));
     let groups = site.config.groups.iter().zip(&site.endpoints);
-    groups.flat_map(|(group, endpoints)| endpoints.0.iter().map(|it| endpoint_status(group, it))).collect()
+    groups
+        .flat_map(|(group, endpoints)| {
+            members(endpoints).map(|(endpoint, member)| endpoint_status(&group.name, endpoint, member, now))
+        })
+        .collect()
+}
+
+/// Now, by the clock of the workers.
+fn now(shared: &Shared) -> Timestamp {
+    Timestamp(u64::try_from(shared.epoch.elapsed().as_micros()).unwrap_or(u64::MAX))
 }
 
 /// What came of an order.
@@ -37,22 +47,20 @@ pub enum Ordered {
     Done,
     /// There is no such group, or no such endpoint in it.
     Unknown,
-    /// Endpoints cannot be drained.
-    Unable,
 }
 
 /// Drains the endpoint `label` of the group `name`, or lets it serve again. A name may stand for several endpoints with the same
 /// label: all of them.
 pub fn order(shared: &Shared, name: &str, label: &str, drained: bool) -> Ordered {
-    let site = shared.site.load();
+    let (site, now) = (shared.site.load(), now(shared));
     let groups = site.config.groups.iter().zip(&site.endpoints).filter(|(group, _)| *group.name == *name);
-    let named = groups.flat_map(|(_, endpoints)| endpoints.0.iter().filter(|it| *it.label == *label));
-    let outcomes: Vec<bool> = named.map(|endpoint| drain_endpoint(endpoint, drained)).collect();
-    if outcomes.is_empty() {
-        Ordered::Unknown
-    } else if outcomes.iter().all(|done| *done) {
-        Ordered::Done
-    } else {
-        Ordered::Unable
+    let all = groups.flat_map(|(_, endpoints)| members(endpoints));
+    let mut ordered = Ordered::Unknown;
+    for (_, member) in all.filter(|(endpoint, _)| *endpoint.label == *label) {
+        ordered = Ordered::Done;
+        if let Some(change) = member.state.drain(drained, now) {
+            tracing::info!(group = name, endpoint = label, %change, "ordered by an operator");
+        }
     }
+    ordered
 }

@@ -1,6 +1,6 @@
 //! Responses of the admin listener: each ends its connection.
 
-use crate::proxy::respond;
+use crate::proxy::respond::reason;
 use crate::telemetry::date::write_http_date;
 
 /// A response that ends its connection.
@@ -74,16 +74,6 @@ pub fn head(status: u16, unix_s: u64) -> Vec<u8> {
     write_http_date(unix_s, &mut out);
     out.extend_from_slice(b"\r\n");
     out
-}
-
-/// Those that only this listener has are named here.
-fn reason(status: u16) -> &'static str {
-    match status {
-        403 => "Forbidden",
-        409 => "Conflict",
-        422 => "Unprocessable Content",
-        status => respond::reason(status),
-    }
 }
 
 #[cfg(test)]

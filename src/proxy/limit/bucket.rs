@@ -108,12 +108,33 @@ impl Pace {
     }
 }
 
-/// Where a key is, or would be.
-enum Found<'a> {
+/// Where a key is in its neighbourhood, or would be.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Spot {
     /// Its own slot, and its word.
-    Own(&'a AtomicU64, u64),
+    Own(usize, u64),
     /// The slot that it would take, and its word.
-    Victim(&'a AtomicU64, u64),
+    Victim(usize, u64),
+}
+
+/// The spot of the key with this tag, of slots with these words.
+fn spot(words: impl Iterator<Item = u64>, tag: u64, tag_bits: u32) -> Spot {
+    let mut least = (0, u64::MAX);
+    for (index, word) in words.enumerate() {
+        if word != 0 && tag_of(word, tag_bits) == tag {
+            return Spot::Own(index, word);
+        }
+        // The first of equals: see the top.
+        if word < least.1 {
+            least = (index, word);
+        }
+    }
+    Spot::Victim(least.0, least.1)
+}
+
+/// The lower bits of a word or a hash.
+const fn tag_of(word: u64, tag_bits: u32) -> u64 {
+    word & !(u64::MAX << tag_bits)
 }
 
 impl Buckets {
@@ -139,20 +160,12 @@ impl Buckets {
     /// # Errors
     /// There is none; no token is taken.
     pub fn admit(&self, key_hash: u64, now: Timestamp) -> Result<Pass, Wait> {
-        let (tag, point) = (self.tag(key_hash), self.pace.at(now));
+        let slots = self.neighbours(key_hash);
         loop {
-            let (slot, word, arrival) = match self.find(key_hash) {
-                Found::Own(slot, word) => {
-                    let arrival = self.arrival(word);
-                    self.pace.judge(arrival, now)?;
-                    (slot, word, arrival.max(point).saturating_add(self.pace.interval))
-                }
-                Found::Victim(slot, word) => {
-                    let least = self.arrival(word).saturating_add(1);
-                    (slot, word, point.saturating_add(self.pace.interval).max(least))
-                }
-            };
-            let next = (arrival.min(self.pace.end) << self.tag_bits) | tag;
+            let spot = self.spot(key_hash);
+            let (Spot::Own(index, word) | Spot::Victim(index, word)) = spot;
+            let next = self.charge(spot, key_hash, now)?;
+            let Some(slot) = slots.get(index) else { return Ok(Pass) }; // there always is one
             let swapped = slot.compare_exchange_weak(word, next, Ordering::Relaxed, Ordering::Relaxed);
             if swapped.is_ok() {
                 return Ok(Pass);
@@ -165,9 +178,9 @@ impl Buckets {
     /// # Errors
     /// There is no token.
     pub fn peek(&self, key_hash: u64, now: Timestamp) -> Result<Pass, Wait> {
-        match self.find(key_hash) {
-            Found::Own(_, word) => self.pace.judge(self.arrival(word), now),
-            Found::Victim(..) => Ok(Pass),
+        match self.spot(key_hash) {
+            Spot::Own(_, word) => self.pace.judge(self.arrival(word), now),
+            Spot::Victim(..) => Ok(Pass),
         }
     }
 
@@ -177,39 +190,36 @@ impl Buckets {
         size_of_val(&*self.table)
     }
 
+    /// The word of a spot after one request more; always larger than it was.
+    fn charge(&self, spot: Spot, key_hash: u64, now: Timestamp) -> Result<u64, Wait> {
+        let point = self.pace.at(now);
+        let arrival = match spot {
+            Spot::Own(_, word) => {
+                self.pace.judge(self.arrival(word), now)?;
+                self.arrival(word).max(point).saturating_add(self.pace.interval)
+            }
+            Spot::Victim(_, word) => {
+                let least = self.arrival(word).saturating_add(1);
+                point.saturating_add(self.pace.interval).max(least)
+            }
+        };
+        Ok((arrival.min(self.pace.end) << self.tag_bits) | tag_of(key_hash, self.tag_bits))
+    }
+
+    fn spot(&self, key_hash: u64) -> Spot {
+        let words = self.neighbours(key_hash).iter().map(|slot| slot.load(Ordering::Relaxed));
+        spot(words, tag_of(key_hash, self.tag_bits), self.tag_bits)
+    }
+
     fn arrival(&self, word: u64) -> u64 {
         word >> self.tag_bits
     }
 
-    fn tag(&self, key_hash: u64) -> u64 {
-        key_hash & !(u64::MAX << self.tag_bits)
-    }
-
-    fn find(&self, key_hash: u64) -> Found<'_> {
-        let tag = self.tag(key_hash);
-        let neighbourhood = self.neighbourhood(key_hash);
-        let mut least = (&neighbourhood.0[0], u64::MAX);
-        for slot in &neighbourhood.0 {
-            let word = slot.load(Ordering::Relaxed);
-            if word != 0 && self.tag(word) == tag {
-                return Found::Own(slot, word);
-            }
-            if word < least.1 {
-                least = (slot, word);
-            }
-        }
-        Found::Victim(least.0, least.1)
-    }
-
-    fn neighbourhood(&self, key_hash: u64) -> &Neighbourhood {
-        let index = spread(key_hash, self.table.len());
-        // The index is below the length, and the table is not empty.
-        self.table.get(index).unwrap_or(&NOWHERE)
+    fn neighbours(&self, key_hash: u64) -> &[AtomicU64] {
+        let neighbourhood = self.table.get(spread(key_hash, self.table.len()));
+        neighbourhood.map(|it| it.0.as_slice()).unwrap_or_default()
     }
 }
-
-/// Never used: see its only use.
-static NOWHERE: Neighbourhood = Neighbourhood([const { AtomicU64::new(0) }; NEIGHBOURS]);
 
 /// The upper bits of a hash as an index below `n`.
 pub(super) fn spread(hash: u64, n: usize) -> usize {
@@ -350,6 +360,56 @@ mod tests {
                     prop_assert_eq!(passes, tokens >= 1.0, "{} tokens", tokens);
                 }
                 tokens -= f64::from(u8::from(passes));
+            }
+        }
+    }
+
+    /// One of several that are inside [`Buckets::admit`] at the same time: what it wants, and the words it has read so far.
+    #[derive(Default)]
+    struct Inside {
+        key: u64,
+        words: Vec<u64>,
+    }
+
+    proptest! {
+        /// Goal: however reads and swaps of several interleave, no key has two slots, no word becomes smaller, and no key
+        /// has more than its burst and its rate. Method: every load and every swap is a step of a random schedule.
+        #[test]
+        fn no_interleaving_brings_a_key_in_twice(
+            schedule in prop::collection::vec((0usize..4, 1u64..=12, 0u64..400), 1..1500),
+            crowded in any::<bool>(),
+        ) {
+            let buckets = Buckets::with(rate(1000, 1000, 3), 1, 18);
+            let slots = buckets.neighbours(0);
+            let (mut inside, mut now): ([Inside; 4], u64) = Default::default();
+            let mut passed = [0u64; 13];
+            for (who, key, step) in schedule {
+                now += if crowded { step / 50 } else { step };
+                let one = &mut inside[who];
+                if one.key == 0 {
+                    one.key = if crowded { key } else { key.min(8) };
+                }
+                if one.words.len() < NEIGHBOURS {
+                    one.words.push(slots[one.words.len()].load(Ordering::Relaxed));
+                    continue;
+                }
+                let Inside { key, words } = std::mem::take(one);
+                let spot = spot(words.into_iter(), key, 18);
+                let (Spot::Own(index, word) | Spot::Victim(index, word)) = spot;
+                let Ok(next) = buckets.charge(spot, key, Timestamp(now)) else { continue };
+                prop_assert!(next > word);
+                if slots[index].compare_exchange(word, next, Ordering::Relaxed, Ordering::Relaxed).is_ok() {
+                    passed[usize::try_from(key).unwrap()] += 1;
+                    let words = slots.iter().map(|slot| slot.load(Ordering::Relaxed)).filter(|&word| word != 0);
+                    let mut tags: Vec<u64> = words.map(|word| tag_of(word, 18)).collect();
+                    tags.sort_unstable();
+                    prop_assert!(tags.windows(2).all(|pair| pair[0] != pair[1]), "{tags:?}");
+                } else {
+                    inside[who].key = key; // it tries again
+                }
+            }
+            if !crowded {
+                prop_assert!(passed.iter().all(|&passed| passed <= 3 + now / 1000 + 1), "{passed:?}");
             }
         }
     }

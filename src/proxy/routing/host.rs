@@ -3,6 +3,8 @@
 use std::io::Write as _;
 use std::net::Ipv6Addr;
 
+use memchr::memchr;
+
 /// Bytes of the longest host that a route can name: a DNS name has at most 253 (RFC 1035 §2.3.4), an address fewer.
 const HOST_BYTES_MAX: usize = 255;
 
@@ -44,11 +46,12 @@ impl Key {
         self.bytes.get(..self.len).unwrap_or_default()
     }
 
-    /// What stands behind its first label; `None` for an address of IPv6, and where there is no label or nothing behind it.
+    /// What stands behind its first label; `None` where there is no label or nothing behind it. Of an address of IPv6 it is
+    /// nothing that a route can name.
     pub(super) fn parent(&self) -> Option<&[u8]> {
         let host = self.host();
         let dot = host.iter().position(|&byte| byte == b'.').filter(|&dot| dot > 0)?;
-        host.get(dot + 1..).filter(|parent| !parent.is_empty() && host.first() != Some(&b'['))
+        host.get(dot + 1..).filter(|parent| !parent.is_empty())
     }
 }
 
@@ -64,10 +67,10 @@ pub(super) fn configured(host: &str) -> Box<[u8]> {
 }
 
 /// `host` of `host [":" port]`.
-fn without_port(authority: &[u8]) -> &[u8] {
+pub(in crate::proxy) fn without_port(authority: &[u8]) -> &[u8] {
     let end = match authority.first() {
-        Some(b'[') => authority.iter().position(|&byte| byte == b']').map(|bracket| bracket + 1),
-        Some(_) | None => authority.iter().position(|&byte| byte == b':'),
+        Some(b'[') => memchr(b']', authority).map(|bracket| bracket + 1),
+        Some(_) | None => memchr(b':', authority),
     };
     end.and_then(|end| authority.get(..end)).unwrap_or(authority)
 }

@@ -27,6 +27,7 @@ use crate::config::Route;
 use crate::config::route::{FieldMatch, Host, Matches, PathMatch};
 
 use super::forward::Source;
+pub(super) use host::without_port;
 use table::{Draft, Table};
 
 /// What a route is chosen by.
@@ -34,7 +35,7 @@ use table::{Draft, Table};
 pub struct Asked<'a> {
     /// The authority, as in [`RequestHead::authority`](crate::h1::RequestHead); may be empty.
     pub authority: &'a [u8],
-    /// The target to forward, in normal form ([`path::target`]), with its query or without.
+    /// The target to forward, in normal form ([`path::target`]) unless the operator wants none, with its query or without.
     pub path: &'a [u8],
     /// The method, as sent.
     pub method: &'a [u8],

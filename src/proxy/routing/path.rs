@@ -82,7 +82,7 @@ pub fn normalize(target: &[u8], out: &mut Vec<u8>) -> Result<Normalized, BadPath
 }
 
 /// A path of the configuration, in normal form if it has one. Routes are compiled once; requests never pay for this.
-pub(super) fn configured(path: &str) -> Box<[u8]> {
+pub(in crate::proxy) fn configured(path: &str) -> Box<[u8]> {
     let mut out = Vec::new();
     match normalize(path.as_bytes(), &mut out) {
         Ok(Normalized::Changed) => out.into_boxed_slice(),

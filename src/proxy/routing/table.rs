@@ -19,13 +19,18 @@ pub(super) struct Draft {
 }
 
 impl Draft {
-    /// Adds a route for `path`.
+    /// Adds a route for `path`: as it is written, and in normal form. Which of the two requests have depends on whether
+    /// their paths are normalised.
     pub(super) fn add(&mut self, path: &PathMatch, route: usize) {
         let (entries, path) = match path {
             PathMatch::Exact(path) => (&mut self.exact, path),
             PathMatch::Prefix(path) => (&mut self.prefixes, path),
         };
-        entries.entry(path::configured(path)).or_default().push(route);
+        let (written, normal) = (path.as_bytes(), path::configured(path));
+        if *normal != *written {
+            entries.entry(written.into()).or_default().push(route);
+        }
+        entries.entry(normal).or_default().push(route);
     }
 
     /// The table.

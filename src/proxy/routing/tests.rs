@@ -133,10 +133,17 @@ fn a_host_whose_routes_do_not_match_falls_back() {
 }
 
 #[test]
-fn paths_of_the_configuration_are_brought_into_normal_form() {
+fn paths_of_the_configuration_match_as_written_and_in_normal_form() {
     check(
-        &["- /%7euser/", "- =/a/./b"],
-        &[("h", "/~user/x", Some("- /%7euser/")), ("h", "/a/b", Some("- =/a/./b"))],
+        &["- /%7euser/", "- =/a/./b", "- =/a%2fb"],
+        &[
+            ("h", "/~user/x", Some("- /%7euser/")),
+            ("h", "/%7euser/x", Some("- /%7euser/")),
+            ("h", "/a/b", Some("- =/a/./b")),
+            ("h", "/a/./b", Some("- =/a/./b")),
+            ("h", "/a%2Fb", Some("- =/a%2fb")),
+            ("h", "/a", None),
+        ],
     );
 }
 

@@ -3,11 +3,13 @@
 
 use std::net::{IpAddr, Ipv4Addr};
 
+use crate::config::route::FieldEdits;
 use crate::h1::head::{Parsed, parse_request, parse_response};
 use crate::h1::{Fields, Method, Version};
 use crate::limits::MessageLimits;
+use crate::proxy::edits;
 use crate::proxy::flow::Outgoing;
-use crate::proxy::forward::{self, Hop, Reply, Source};
+use crate::proxy::forward::{self, Hop, Reply, Route, Source};
 
 const HOP: Hop<'static> = Hop {
     client_subject: None,
@@ -22,14 +24,32 @@ const HOP: Hop<'static> = Hop {
 
 /// The forwarded request for `head`, whose lines are given without their CRLF.
 fn forward(head: &[&str], hop: Hop<'_>) -> Vec<String> {
+    forward_by(head, hop, Route::PLAIN)
+}
+
+fn forward_by(head: &[&str], hop: Hop<'_>, route: Route<'_>) -> Vec<String> {
     let bytes = format!("{}\r\n\r\n", head.join("\r\n")).into_bytes();
     let mut fields = Fields::new();
     let Ok(Parsed::Complete(head)) = parse_request(&bytes, &MessageLimits::default(), &mut fields) else {
         panic!("not a complete head: {head:?}");
     };
     let mut out = Vec::new();
-    forward::request(&head, Source { bytes: &bytes, fields: &fields }, hop, &mut out);
+    forward::request(&head, Source { bytes: &bytes, fields: &fields }, hop, route, &mut out);
     lines(out)
+}
+
+/// Edits written as `-name`, `name=value` (set) and `+name=value`.
+fn edits(changes: &[&str]) -> FieldEdits {
+    let mut edits = FieldEdits::default();
+    let pair = |text: &str| text.split_once('=').map(|(name, value)| (name.into(), value.into())).unwrap();
+    for change in changes {
+        match (change.strip_prefix('-'), change.strip_prefix('+')) {
+            (Some(name), _) => edits.remove.push(name.into()),
+            (None, Some(added)) => edits.add.push(pair(added)),
+            (None, None) => edits.set.push(pair(change)),
+        }
+    }
+    edits
 }
 
 fn lines(out: Vec<u8>) -> Vec<String> {
@@ -51,7 +71,8 @@ fn relay(
     else {
         panic!("not a complete head: {head:?}");
     };
-    let reply = Reply { version, method, outgoing, keep_alive, date: b"now" };
+    let reply =
+        Reply { version, method, outgoing, keep_alive, edits: &edits::NONE, sticky: None, date: b"now" };
     let mut out = Vec::new();
     forward::response(&head, Source { bytes: &bytes, fields: &fields }, reply, &mut out);
     lines(out)
@@ -260,4 +281,85 @@ fn a_response_without_a_body_keeps_the_length_it_would_have() {
     let none = ["HTTP/1.1 204 No Content", "Date: then", "Content-Length: 5"];
     let got = relay(&none, Method::Get, Version::Http11, Outgoing::Same, true);
     assert!(!got.iter().any(|line| line.starts_with("Content-Length")), "{got:?}");
+}
+
+#[test]
+fn a_route_writes_the_target_and_edits_the_fields_of_a_request() {
+    let edits =
+        edits(&["-cookie", "-x-none", "x-set=1", "accept=*/*", "host=inner:81", "+x-add=2", "+x-add=3"]);
+    let route = Route { target: Some(b"/new?q"), edits: &edits };
+    let head = [
+        "GET http://h/old HTTP/1.1",
+        "Host: h",
+        "Cookie: a",
+        "X-Set: theirs",
+        "x-set: again",
+        "ACCEPT: text/html",
+        "X-Add: 1",
+        "X-Kept: 1",
+        "COOKIE: b",
+        "Connection: close, x-add, x-set",
+    ];
+    assert_eq!(
+        forward_by(&head, HOP, route),
+        [
+            "GET /new?q HTTP/1.1",
+            "Host: inner:81",
+            "X-Kept: 1",
+            "x-set: 1",
+            "accept: */*",
+            "x-add: 2",
+            "x-add: 3",
+            "Via: 1.1 ringress",
+            "X-Forwarded-For: 192.0.2.7",
+            "X-Forwarded-Proto: http",
+            "X-Forwarded-Host: h",
+            "X-Request-Id: made",
+        ]
+    );
+}
+
+/// What a client gets of a response or of an interim one, by its status.
+fn edited(head: &[&str], edits: &FieldEdits) -> Vec<String> {
+    let bytes = format!("{}\r\n\r\n", head.join("\r\n")).into_bytes();
+    let mut fields = Fields::new();
+    let parsed = parse_response(&bytes, &MessageLimits::default(), Method::Get, &mut fields);
+    let Ok(Parsed::Complete(head)) = parsed else { panic!("{parsed:?}") };
+    let source = Source { bytes: &bytes, fields: &fields };
+    let mut out = Vec::new();
+    if head.status < 200 {
+        forward::interim(&head, source, edits, &mut out);
+    } else {
+        let (version, outgoing) = (Version::Http11, Outgoing::Same);
+        let reply = Reply {
+            version,
+            method: Method::Get,
+            outgoing,
+            keep_alive: true,
+            edits,
+            sticky: None,
+            date: b"now",
+        };
+        forward::response(&head, source, reply, &mut out);
+    }
+    lines(out)
+}
+
+#[test]
+fn a_route_edits_the_fields_of_a_response() {
+    let edits = edits(&["-x-powered-by", "server=us", "+link=</b>"]);
+    let fields = ["X-Powered-By: it", "Server: it", "SERVER: twice", "Link: </a>"];
+    let with = |status: &'static str, more: &[&'static str]| {
+        edited(&[&[status], &fields[..], more].concat(), &edits)
+    };
+    assert_eq!(
+        with("HTTP/1.1 200 OK", &["Date: then", "Content-Length: 0"]),
+        ["HTTP/1.1 200 OK", "Link: </a>", "Date: then", "server: us", "link: </b>", "Content-Length: 0"]
+    );
+    assert_eq!(with("HTTP/1.1 103 Early Hints", &[]), ["HTTP/1.1 103 Early Hints", "Link: </a>"]);
+    let upgraded = with("HTTP/1.1 101 Switching Protocols", &["Connection: upgrade", "Upgrade: websocket"]);
+    assert_eq!(
+        upgraded[1..],
+        ["Link: </a>", "server: us", "link: </b>", "Connection: upgrade", "Upgrade: websocket"]
+    );
 }

@@ -7,6 +7,7 @@ use ringress::h1::head::{Parsed, parse_request, parse_response};
 use ringress::h1::{Fields, HeadError, HeadScan, Method, RequestHead, ResponseHead, Version};
 use ringress::limits::MessageLimits;
 use ringress::proxy::flow::Outgoing;
+use ringress::proxy::edits;
 use ringress::proxy::forward::{self, Hop, Reply, Source};
 
 use super::Operation;
@@ -93,7 +94,7 @@ fn forwards_request(
     Ok(Operation::hot(name, what, move || {
         out.clear();
         let source = Source { bytes: black_box(bytes), fields: &fields };
-        forward::request(black_box(&head), source, hop(), &mut out);
+        forward::request(black_box(&head), source, hop(), forward::Route::PLAIN, &mut out);
         black_box(&mut out);
     }))
 }
@@ -143,6 +144,7 @@ fn reply() -> Reply<'static> {
         method: Method::Get,
         outgoing: Outgoing::Same,
         keep_alive: black_box(true),
+        edits: &edits::NONE,
         date: b"Sun, 06 Nov 1994 08:49:37 GMT",
     }
 }

@@ -1,10 +1,9 @@
-//! Counts, statuses and switches.
+//! Counts and statuses.
 
 use std::fmt;
-use std::num::NonZeroUsize;
+use std::num::{NonZeroU32, NonZeroUsize};
 use std::str::FromStr;
 
-use clap::builder::{PossibleValue, PossibleValuesParser, TypedValueParser};
 use thiserror::Error;
 
 use crate::limits;
@@ -40,6 +39,31 @@ impl fmt::Display for Auto {
             None => f.write_str("auto"),
         }
     }
+}
+
+/// A count, or no limit.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Limit(pub Option<NonZeroU32>);
+
+impl fmt::Display for Limit {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.0 {
+            Some(count) => count.fmt(f),
+            None => f.write_str("off"),
+        }
+    }
+}
+
+/// A value of `--max-connections-per-client`.
+///
+/// # Errors
+/// Neither `off` nor a count in range.
+pub fn limit(text: &str) -> Result<Limit, NumberError> {
+    if text == "off" {
+        return Ok(Limit(None));
+    }
+    let count = count(text, 0, CONNECTIONS_MAX, 100)?;
+    Ok(Limit(u32::try_from(count).ok().and_then(NonZeroU32::new)))
 }
 
 /// A value of `--workers`.
@@ -86,19 +110,12 @@ pub fn status(text: &str) -> Result<u16, NumberError> {
     within(text, refused).and_then(|status| u16::try_from(status).map_err(|_| refused))
 }
 
-/// Reads `on` and `off`, and the other words that people and container tools use for them.
-pub fn switch() -> impl TypedValueParser<Value = bool> {
-    PossibleValuesParser::new([
-        PossibleValue::new("on").aliases(["true", "yes", "1"]),
-        PossibleValue::new("off").aliases(["false", "no", "0"]),
-    ])
-    .map(|word| ["on", "true", "yes", "1"].contains(&word.as_str()))
-}
-
-/// The word for a switch.
-#[must_use]
-pub const fn switch_word(on: bool) -> &'static str {
-    if on { "on" } else { "off" }
+/// A count from `min` to `max`.
+///
+/// # Errors
+/// Not a count in range; `example` is one that is.
+pub fn count(text: &str, min: usize, max: usize, example: usize) -> Result<usize, NumberError> {
+    within(text, NumberError { min, max, auto: false, example })
 }
 
 fn auto(text: &str, max: usize, example: usize) -> Result<Auto, NumberError> {

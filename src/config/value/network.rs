@@ -1,12 +1,9 @@
-//! Networks of peers: `10.0.0.0/8`, or one address; and the PROXY header for origins.
+//! Networks of peers: `10.0.0.0/8`, or one address.
 
 use std::net::IpAddr;
 
-use clap::builder::{PossibleValuesParser, TypedValueParser};
 use ipnet::IpNet;
 use thiserror::Error;
-
-use crate::config::ProxyVersion;
 
 /// Not a network.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
@@ -23,29 +20,6 @@ pub fn parse(text: &str) -> Result<IpNet, NetworkError> {
         return Ok(IpNet::from(address));
     }
     text.parse().map(|net: IpNet| net.trunc()).map_err(|_| NetworkError)
-}
-
-/// A value of `--send-proxy`.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct SendProxy(pub Option<ProxyVersion>);
-
-impl SendProxy {
-    /// The word for it.
-    #[must_use]
-    pub const fn name(self) -> &'static str {
-        match self.0 {
-            Some(version) => version.name(),
-            None => "off",
-        }
-    }
-}
-
-/// Reads `--send-proxy`.
-pub fn send_proxy() -> impl TypedValueParser<Value = SendProxy> {
-    let words =
-        ProxyVersion::ALL.map(Some).into_iter().chain([None]).map(|version| SendProxy(version).name());
-    PossibleValuesParser::new(words)
-        .map(|word| SendProxy(ProxyVersion::ALL.into_iter().find(|version| version.name() == word)))
 }
 
 #[cfg(test)]

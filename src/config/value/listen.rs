@@ -2,7 +2,7 @@
 //!
 //! Names are not resolved: an address to bind belongs to this machine, and a resolver has no say in it.
 
-use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::str::FromStr;
 
 use thiserror::Error;
@@ -50,6 +50,17 @@ impl FromStr for Listen {
 /// A port: digits only (`u16` by itself would read `+80`).
 pub(super) fn port_number(text: &str) -> Option<u16> {
     if text.bytes().all(|byte| byte.is_ascii_digit()) { text.parse().ok() } else { None }
+}
+
+/// Whether a listener on `listen` is sure to be the one that answers at `address`.
+#[must_use]
+pub fn accepts(listen: SocketAddr, address: SocketAddr) -> bool {
+    let same_host = match listen.ip() {
+        IpAddr::V4(Ipv4Addr::UNSPECIFIED) => address.ip() == IpAddr::V4(Ipv4Addr::LOCALHOST),
+        IpAddr::V6(Ipv6Addr::UNSPECIFIED) => address.ip() == IpAddr::V6(Ipv6Addr::LOCALHOST),
+        IpAddr::V4(_) | IpAddr::V6(_) => false,
+    };
+    listen.port() == address.port() && (same_host || listen.ip() == address.ip())
 }
 
 /// The addresses that the words in front of a port stand for.

@@ -171,7 +171,7 @@ fn host_and_port(host: &str, port: u16) -> Result<Origin, UpstreamError> {
 
 /// A name as resolvers take it, underscores included (container tools make such names). A name whose last
 /// label is a number is a mistyped IPv4 address: resolvers read `1.2.3` as `1.2.0.3`.
-fn check_name(host: &str) -> Result<(), UpstreamError> {
+pub(super) fn check_name(host: &str) -> Result<(), UpstreamError> {
     if !host.is_ascii() {
         return Err(UpstreamError::NotAscii);
     }

@@ -1,12 +1,11 @@
-//! What the log flags take: a target, a format, a level or a filter.
+//! Targets of the access log; levels and filters of the program's own log.
 
 use std::path::PathBuf;
 
-use clap::builder::{PossibleValuesParser, TypedValueParser};
 use thiserror::Error;
 use tracing_subscriber::EnvFilter;
 
-use crate::config::{LogFormat, LogTarget};
+use crate::config::LogTarget;
 
 /// Words of `--log-level` that need no filter.
 const LEVELS: [&str; 6] = ["error", "warn", "info", "debug", "trace", "off"];
@@ -42,13 +41,6 @@ pub fn target(text: &str) -> Result<LogTarget, LogError> {
         }
         _ => Ok(LogTarget::File(PathBuf::from(text))),
     }
-}
-
-/// Reads `--log-format`.
-pub fn format() -> impl TypedValueParser<Value = LogFormat> {
-    let formats = [LogFormat::Logfmt, LogFormat::Json];
-    PossibleValuesParser::new(formats.map(LogFormat::name))
-        .map(|word| if word == LogFormat::Json.name() { LogFormat::Json } else { LogFormat::Logfmt })
 }
 
 /// Reads `--log-level`. A word alone has to be a level: the filter language takes any other for the name of a

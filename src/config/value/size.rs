@@ -14,6 +14,9 @@ const HEAD_BYTES_MIN: u64 = 1024;
 /// Smallest `--max-target-bytes`.
 const TARGET_BYTES_MIN: u64 = 64;
 
+/// Most bytes of a request body kept for another attempt: every exchange may hold as many.
+const KEPT_BODY_BYTES_MAX: usize = 1 << 20;
+
 /// Units by the name that is printed; the first that divides a size wins.
 const BINARY: [(&str, u64); 4] = [("TiB", 1 << 40), ("GiB", 1 << 30), ("MiB", 1 << 20), ("KiB", 1 << 10)];
 /// Units that are read only.
@@ -111,6 +114,14 @@ pub fn head(text: &str) -> Result<usize, SizeError> {
 /// Malformed, or outside 64 bytes to [`limits::SCRATCH_BYTES`].
 pub fn target(text: &str) -> Result<usize, SizeError> {
     within(text, TARGET_BYTES_MIN, limits::SCRATCH_BYTES, limits::TARGET_BYTES_MAX)
+}
+
+/// Bytes of a request body that is kept so that it can be sent again.
+///
+/// # Errors
+/// Malformed, or more than [`KEPT_BODY_BYTES_MAX`].
+pub fn kept_body(text: &str) -> Result<usize, SizeError> {
+    within(text, 0, KEPT_BODY_BYTES_MAX, limits::KEPT_BODY_BYTES)
 }
 
 fn within(text: &str, min: u64, max: usize, example: usize) -> Result<usize, SizeError> {

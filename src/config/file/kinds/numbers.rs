@@ -1,0 +1,430 @@
+//! Durations, sizes, counts and statuses.
+
+use std::num::{NonZeroU16, NonZeroU32};
+use std::time::Duration;
+
+use super::{number_of, said, text_of};
+use crate::config::file::scalar::{Form, Raw, Scalar};
+use crate::config::value::duration::{self, Period, Timeout};
+use crate::config::value::number::{self, Auto};
+use crate::config::value::size::{self, Bytes, BytesLimit};
+
+/// A whole number within bounds, as the type that holds it.
+fn count<T: TryFrom<usize>>(raw: &Raw, min: usize, max: usize, example: usize) -> Result<T, String> {
+    let refused = || format!("expected a whole number from {min} to {max}, such as {example}");
+    let words = raw.words().map_err(|_| refused())?;
+    let number = number::count(&words, min, max, example).map_err(said)?;
+    T::try_from(number).map_err(|_| refused())
+}
+
+impl Scalar for Timeout {
+    const KIND: &'static str = "duration or off";
+    const EXPECTED: &'static str = "a duration such as \"10s\", or \"off\"";
+    const FORM: Form = Form::Either;
+
+    fn read(raw: &Raw) -> Result<Self, String> {
+        raw.words()?.parse().map_err(said)
+    }
+
+    fn write(&self) -> Raw {
+        text_of(self)
+    }
+}
+
+impl Scalar for Period {
+    const KIND: &'static str = "duration or off";
+    const EXPECTED: &'static str = "a duration such as \"10s\", or \"off\"";
+    const FORM: Form = Form::Either;
+
+    fn read(raw: &Raw) -> Result<Self, String> {
+        raw.words()?.parse().map_err(said)
+    }
+
+    fn write(&self) -> Raw {
+        text_of(self)
+    }
+}
+
+/// Time between two resolutions of a name.
+#[derive(Clone, Debug)]
+pub struct Refresh(pub Period);
+
+impl Scalar for Refresh {
+    const KIND: &'static str = "duration or off";
+    const EXPECTED: &'static str = "a duration such as \"30s\", or \"off\"";
+    const FORM: Form = Form::Either;
+
+    fn read(raw: &Raw) -> Result<Self, String> {
+        duration::refresh(&raw.words()?).map(Refresh).map_err(said)
+    }
+
+    fn write(&self) -> Raw {
+        text_of(self.0)
+    }
+}
+
+/// A duration that cannot be off.
+impl Scalar for Duration {
+    const KIND: &'static str = "duration";
+    const EXPECTED: &'static str = "a duration such as \"10s\"";
+    const FORM: Form = Form::Text;
+
+    fn read(raw: &Raw) -> Result<Self, String> {
+        let Timeout(duration) = raw.words()?.parse().map_err(said)?;
+        duration.ok_or_else(|| "this cannot be off: expected a duration, such as 10s".to_owned())
+    }
+
+    fn write(&self) -> Raw {
+        text_of(Timeout(Some(*self)))
+    }
+}
+
+impl Scalar for BytesLimit {
+    const KIND: &'static str = "size or off";
+    const EXPECTED: &'static str = "a size such as \"64KiB\", or \"off\"";
+    const FORM: Form = Form::Either;
+
+    fn read(raw: &Raw) -> Result<Self, String> {
+        raw.words()?.parse().map_err(said)
+    }
+
+    fn write(&self) -> Raw {
+        text_of(self)
+    }
+}
+
+/// Bytes of a head.
+#[derive(Clone, Debug)]
+pub struct HeadBytes(pub usize);
+
+impl Scalar for HeadBytes {
+    const KIND: &'static str = "size";
+    const EXPECTED: &'static str = "a size such as \"32KiB\"";
+    const FORM: Form = Form::Either;
+
+    fn read(raw: &Raw) -> Result<Self, String> {
+        size::head(&raw.words()?).map(HeadBytes).map_err(said)
+    }
+
+    fn write(&self) -> Raw {
+        text_of(Bytes(self.0 as u64))
+    }
+}
+
+/// Bytes of a target.
+#[derive(Clone, Debug)]
+pub struct TargetBytes(pub usize);
+
+impl Scalar for TargetBytes {
+    const KIND: &'static str = "size";
+    const EXPECTED: &'static str = "a size such as \"8KiB\"";
+    const FORM: Form = Form::Either;
+
+    fn read(raw: &Raw) -> Result<Self, String> {
+        size::target(&raw.words()?).map(TargetBytes).map_err(said)
+    }
+
+    fn write(&self) -> Raw {
+        text_of(Bytes(self.0 as u64))
+    }
+}
+
+/// Bytes of a body that is kept.
+#[derive(Clone, Debug)]
+pub struct KeptBytes(pub usize);
+
+impl Scalar for KeptBytes {
+    const KIND: &'static str = "size";
+    const EXPECTED: &'static str = "a size such as \"16KiB\"";
+    const FORM: Form = Form::Either;
+
+    fn read(raw: &Raw) -> Result<Self, String> {
+        size::kept_body(&raw.words()?).map(KeptBytes).map_err(said)
+    }
+
+    fn write(&self) -> Raw {
+        text_of(Bytes(self.0 as u64))
+    }
+}
+
+/// Worker threads.
+#[derive(Clone, Debug)]
+pub struct Workers(pub Auto);
+
+impl Scalar for Workers {
+    const KIND: &'static str = "number or auto";
+    const EXPECTED: &'static str = "a number such as 4, or \"auto\"";
+    const FORM: Form = Form::Either;
+
+    fn read(raw: &Raw) -> Result<Self, String> {
+        number::workers(&raw.words()?).map(Workers).map_err(said)
+    }
+
+    fn write(&self) -> Raw {
+        self.0.0.map_or_else(|| text_of("auto"), |count| number_of(count.get()))
+    }
+}
+
+/// Client connections.
+#[derive(Clone, Debug)]
+pub struct Connections(pub Auto);
+
+impl Scalar for Connections {
+    const KIND: &'static str = "number or auto";
+    const EXPECTED: &'static str = "a number such as 10000, or \"auto\"";
+    const FORM: Form = Form::Either;
+
+    fn read(raw: &Raw) -> Result<Self, String> {
+        number::connections(&raw.words()?).map(Connections).map_err(said)
+    }
+
+    fn write(&self) -> Raw {
+        self.0.0.map_or_else(|| text_of("auto"), |count| number_of(count.get()))
+    }
+}
+
+/// Connections of one client, or no limit.
+#[derive(Clone, Debug)]
+pub struct PerClient(pub Option<NonZeroU32>);
+
+impl Scalar for PerClient {
+    const KIND: &'static str = "number or off";
+    const EXPECTED: &'static str = "a number such as 100, or \"off\"";
+    const FORM: Form = Form::Either;
+
+    fn read(raw: &Raw) -> Result<Self, String> {
+        number::limit(&raw.words()?).map(|limit| PerClient(limit.0)).map_err(said)
+    }
+
+    fn write(&self) -> Raw {
+        self.0.map_or_else(|| text_of("off"), |count| number_of(count.get()))
+    }
+}
+
+/// Fields of a head.
+#[derive(Clone, Debug)]
+pub struct Fields(pub usize);
+
+impl Scalar for Fields {
+    const KIND: &'static str = "number";
+    const EXPECTED: &'static str = "a number such as 100";
+    const FORM: Form = Form::Number;
+
+    fn read(raw: &Raw) -> Result<Self, String> {
+        number::fields(&raw.words()?).map(Fields).map_err(said)
+    }
+
+    fn write(&self) -> Raw {
+        number_of(self.0)
+    }
+}
+
+/// Idle connections.
+#[derive(Clone, Debug)]
+pub struct Idle(pub usize);
+
+impl Scalar for Idle {
+    const KIND: &'static str = "number";
+    const EXPECTED: &'static str = "a number such as 1024";
+    const FORM: Form = Form::Number;
+
+    fn read(raw: &Raw) -> Result<Self, String> {
+        number::idle(&raw.words()?).map(Idle).map_err(said)
+    }
+
+    fn write(&self) -> Raw {
+        number_of(self.0)
+    }
+}
+
+impl Scalar for NonZeroU32 {
+    const KIND: &'static str = "number";
+    const EXPECTED: &'static str = "a number, 1 at least";
+    const FORM: Form = Form::Number;
+
+    fn read(raw: &Raw) -> Result<Self, String> {
+        count::<u32>(raw, 1, COUNT_MAX, 10).map(|number| NonZeroU32::new(number).unwrap_or(NonZeroU32::MIN))
+    }
+
+    fn write(&self) -> Raw {
+        number_of(self.get())
+    }
+}
+
+/// Largest count in a file: more than any machine holds of anything.
+const COUNT_MAX: usize = 1_000_000_000;
+
+impl Scalar for u32 {
+    const KIND: &'static str = "number";
+    const EXPECTED: &'static str = "a number, 0 at least";
+    const FORM: Form = Form::Number;
+
+    fn read(raw: &Raw) -> Result<Self, String> {
+        count(raw, 0, COUNT_MAX, 10)
+    }
+
+    fn write(&self) -> Raw {
+        number_of(*self)
+    }
+}
+
+impl Scalar for NonZeroU16 {
+    const KIND: &'static str = "number";
+    const EXPECTED: &'static str = "a weight from 1 to 65535";
+    const FORM: Form = Form::Number;
+
+    fn read(raw: &Raw) -> Result<Self, String> {
+        count::<u16>(raw, 1, 65_535, 2)
+            .map(|number| NonZeroU16::new(number).unwrap_or(NonZeroU16::MIN))
+            .map_err(|error| match raw {
+                Raw::Number(0) => format!("{error}; an upstream that serves nothing is left out of the list"),
+                Raw::Number(_) | Raw::Text(_) | Raw::Switch(_) => error,
+            })
+    }
+
+    fn write(&self) -> Raw {
+        number_of(self.get())
+    }
+}
+
+/// Attempts after the first.
+#[derive(Clone, Debug)]
+pub struct Attempts(pub u8);
+
+impl Scalar for Attempts {
+    const KIND: &'static str = "number";
+    const EXPECTED: &'static str = "a number from 0 to 10";
+    const FORM: Form = Form::Number;
+
+    fn read(raw: &Raw) -> Result<Self, String> {
+        count(raw, 0, 10, 2).map(Attempts)
+    }
+
+    fn write(&self) -> Raw {
+        number_of(self.0)
+    }
+}
+
+/// A share of a hundred.
+#[derive(Clone, Debug)]
+pub struct Percent(pub u8);
+
+impl Scalar for Percent {
+    const KIND: &'static str = "percentage";
+    const EXPECTED: &'static str = "a percentage from 0 to 100";
+    const FORM: Form = Form::Number;
+
+    fn read(raw: &Raw) -> Result<Self, String> {
+        count(raw, 0, 100, 50).map(Percent)
+    }
+
+    fn write(&self) -> Raw {
+        number_of(self.0)
+    }
+}
+
+/// Status of a timeout.
+#[derive(Clone, Debug)]
+pub struct TimeoutStatus(pub u16);
+
+impl Scalar for TimeoutStatus {
+    const KIND: &'static str = "status";
+    const EXPECTED: &'static str = "a status from 500 to 599";
+    const FORM: Form = Form::Number;
+
+    fn read(raw: &Raw) -> Result<Self, String> {
+        number::status(&raw.words()?).map(TimeoutStatus).map_err(said)
+    }
+
+    fn write(&self) -> Raw {
+        number_of(self.0)
+    }
+}
+
+/// Status of a redirect.
+#[derive(Clone, Debug)]
+pub struct RedirectStatus(pub u16);
+
+impl Scalar for RedirectStatus {
+    const KIND: &'static str = "status";
+    const EXPECTED: &'static str = "301, 302, 303, 307 or 308";
+    const FORM: Form = Form::Number;
+
+    fn read(raw: &Raw) -> Result<Self, String> {
+        match raw {
+            Raw::Number(status @ (301 | 302 | 303 | 307 | 308)) => {
+                u16::try_from(*status).map(RedirectStatus).map_err(said)
+            }
+            Raw::Number(_) | Raw::Text(_) | Raw::Switch(_) => Err(
+                "expected 301, 302, 303, 307 or 308; 307 and 308 keep the method, 301 and 308 are remembered"
+                    .to_owned(),
+            ),
+        }
+    }
+
+    fn write(&self) -> Raw {
+        number_of(self.0)
+    }
+}
+
+/// Status of a response made here.
+#[derive(Clone, Debug)]
+pub struct ResponseStatus(pub u16);
+
+impl Scalar for ResponseStatus {
+    const KIND: &'static str = "status";
+    const EXPECTED: &'static str = "a status from 200 to 599";
+    const FORM: Form = Form::Number;
+
+    fn read(raw: &Raw) -> Result<Self, String> {
+        count(raw, 200, 599, 503).map(ResponseStatus)
+    }
+
+    fn write(&self) -> Raw {
+        number_of(self.0)
+    }
+}
+
+/// Status of a response that is tried again.
+#[derive(Clone, Debug)]
+pub struct RetryStatus(pub u16);
+
+impl Scalar for RetryStatus {
+    const KIND: &'static str = "status";
+    const EXPECTED: &'static str = "a status from 400 to 599";
+    const FORM: Form = Form::Number;
+
+    fn read(raw: &Raw) -> Result<Self, String> {
+        count(raw, 400, 599, 503).map(RetryStatus)
+    }
+
+    fn write(&self) -> Raw {
+        number_of(self.0)
+    }
+}
+
+/// First and last of a range of statuses.
+#[derive(Clone, Debug)]
+pub struct Statuses(pub (u16, u16));
+
+impl Scalar for Statuses {
+    const KIND: &'static str = "status or range";
+    const EXPECTED: &'static str = "a status such as 200, or a range such as \"200-399\"";
+    const FORM: Form = Form::Either;
+
+    fn read(raw: &Raw) -> Result<Self, String> {
+        let words = raw.words()?;
+        let (first, last) = words.split_once('-').unwrap_or((&words, &words));
+        let status =
+            |text: &str| number::count(text, 200, 599, 200).ok().and_then(|it| u16::try_from(it).ok());
+        match (status(first), status(last)) {
+            (Some(first), Some(last)) if first <= last => Ok(Statuses((first, last))),
+            _ => Err(format!("expected {} (200 to 599)", Self::EXPECTED)),
+        }
+    }
+
+    fn write(&self) -> Raw {
+        let (first, last) = self.0;
+        if first == last { number_of(first) } else { text_of(format!("{first}-{last}")) }
+    }
+}
