@@ -1,5 +1,6 @@
 //! `ringress`: argv to configuration to server.
 
+use std::path::Path;
 use std::process::ExitCode;
 
 use ringress::config::Config;
@@ -14,11 +15,12 @@ static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 /// Exit codes: 0 clean, 1 runtime failure, 2 bad usage or configuration.
 fn main() -> ExitCode {
     memory::use_small_pages();
-    match flags::parse(std::env::args_os(), &|path| std::fs::read_to_string(path)) {
+    match flags::parse(std::env::args_os(), &read) {
         Ok(Command::Print(text)) => print(&text),
         Ok(Command::Check(config)) => print(&flags::effective(&config)),
         Ok(Command::Serve(config)) => {
-            match server::run(*config, Sources { read: Box::new(read_again), file: None }) {
+            let file = flags::file_of(std::env::args_os());
+            match server::run(*config, Sources { read: Box::new(read_again), file }) {
                 Ok(()) => ExitCode::SUCCESS,
                 Err(error) => {
                     eprintln!("ringress: {error}");
@@ -34,9 +36,13 @@ fn main() -> ExitCode {
     }
 }
 
+fn read(path: &Path) -> std::io::Result<String> {
+    std::fs::read_to_string(path)
+}
+
 /// The configuration, read again from where it came from.
 fn read_again() -> Result<Config, String> {
-    match flags::parse(std::env::args_os()) {
+    match flags::parse(std::env::args_os(), &read) {
         Ok(Command::Serve(config)) => Ok(*config),
         Ok(Command::Print(_) | Command::Check(_)) => Err("the command line has changed".into()),
         Err(exit) => Err(exit.message),

@@ -6,7 +6,7 @@ from statistics import median
 REFERENCES = ("nginx", "nginx-large", "haproxy", "haproxy-splice", "haproxy-large")
 FLOOR = ("haproxy-tcp", "floor-")
 # Figures of a round; all but the rates are better when lower.
-FIGURES = ("cpu_us", "per_second", "p50_us", "p99_us", "pss_bytes", "errors", "core")
+FIGURES = ("cpu_us", "per_second", "p50_us", "p99_us", "pss_bytes", "errors", "overdue", "core")
 COMPARED = ("cpu_us", "p50_us", "p99_us", "pss_bytes")
 
 
@@ -14,7 +14,7 @@ def of_round(load, cpu_us, wall_us, pss_bytes, connections):
     """The figures of one round."""
     count = load.get("count") or 0
     return {
-        **{name: load.get(name) for name in ("count", "per_second", "p50_us", "p99_us", "errors")},
+        **{name: load.get(name) for name in ("count", "per_second", "p50_us", "p99_us", "errors", "overdue")},
         "cpu_us": cpu_us / count if count else None,
         "cpu_total_us": cpu_us,
         "core": cpu_us / wall_us,

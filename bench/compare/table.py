@@ -33,7 +33,7 @@ def row(peer, middle, ratio):
         duration(middle["p50_us"]),
         duration(middle["p99_us"]),
         size(middle["pss_bytes"]),
-        number(middle["errors"]),
+        errors(middle["errors"], middle.get("overdue")),
         f"{middle['core']:.0%}" if middle["core"] is not None else "–",
         f"{ratio:.2f}" if ratio is not None else "–",
     ]
@@ -50,6 +50,11 @@ def verdict(name, bound, kind, value, best):
 def table(head, rows):
     ruler = ["---"] + ["---:"] * (len(head) - 1)
     return "\n".join("| " + " | ".join(cells) + " |" for cells in [head, ruler, *rows])
+
+
+def errors(failed, overdue):
+    """What failed; and, where a rate was not kept, the requests that were due and not made when the round ended."""
+    return number(failed) + (f" ({number(overdue)} overdue)" if overdue else "")
 
 
 def number(value):

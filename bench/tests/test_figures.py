@@ -56,6 +56,11 @@ class Shown(unittest.TestCase):
         self.assertIn("Skipped caddy: no caddy.", text)
         self.assertIn("Ringress, CPU: 0.750 of nginx; target ≤ 0.75: met.", text)
 
+    def test_overdue_requests_stand_beside_errors(self):
+        self.assertEqual(table.errors(0, None), "0")
+        self.assertEqual(table.errors(0, 0), "0")
+        self.assertEqual(table.errors(2, 343), "2 (343 overdue)")
+
     def test_plot_is_xml_with_a_bar_per_peer(self):
         document = xml.dom.minidom.parseString(plot.svg([(self.scenario, self.result)]))
         self.assertEqual(len(document.getElementsByTagName("rect")), 4)

@@ -7,13 +7,12 @@
 
 use std::hash::{BuildHasher, RandomState};
 use std::net::SocketAddr;
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::OwnedFd;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use arc_swap::ArcSwap;
-use rustix::event::{EventfdFlags, eventfd};
 use rustix::io::Errno;
 use rustix::process::{Resource, getrlimit, setrlimit};
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM, SIGUSR1, SIGUSR2};
@@ -27,6 +26,7 @@ use crate::net::listener;
 use crate::net::log_sink::LogSink;
 use crate::net::shared::{Budget, Lifecycle, Shared};
 use crate::net::site::Site;
+use crate::net::steer::Crew;
 use crate::net::thread::{self, Setup};
 use crate::telemetry::metrics::{self, Counter, Shard};
 
@@ -58,7 +58,6 @@ enum Ended {
 
 /// A running worker, as seen from the main thread.
 struct Handle {
-    doorbell: OwnedFd,
     metrics: Arc<Shard>,
 }
 
@@ -91,6 +90,8 @@ pub fn run(mut config: Config, sources: Sources) -> Result<(), StartError> {
         resolver.epoch(),
     );
     shared.https_port = https_port(&addresses);
+    shared.crew = Crew::of(workers.len())
+        .map_err(|error| StartError::System { what: "the workers' doorbells", error })?;
     let (loader, server_tls) = server_tls.unzip();
     shared.tls = server_tls.map(ArcSwap::from_pointee);
     let shared = Arc::new(shared);
@@ -289,17 +290,13 @@ fn start_workers(
     let mut handles = Vec::new();
     for (index, (core, listeners)) in cores.into_iter().zip(listeners).enumerate() {
         let system = |error: std::io::Error| StartError::System { what: "a worker", error };
-        let doorbell = eventfd(0, EventfdFlags::CLOEXEC).map_err(|error| system(error.into()))?;
         let metrics = Arc::new(Shard::default());
-        handles.push(Handle {
-            doorbell: doorbell.as_fd().try_clone_to_owned().map_err(system)?,
-            metrics: Arc::clone(&metrics),
-        });
+        handles.push(Handle { metrics: Arc::clone(&metrics) });
         let setup = Setup {
             index,
             core,
             listeners,
-            doorbell,
+            doorbell: shared.crew.doorbell(index).map_err(system)?,
             shared: Arc::clone(shared),
             metrics,
             log: sinks.next(),
@@ -389,14 +386,14 @@ fn supervise(
             Ok(Event::Signal(_)) if shared.lifecycle() == Lifecycle::Cutting => return Ok(Ended::Abandoned),
             Ok(Event::Signal(_)) if shared.lifecycle() == Lifecycle::Draining => {
                 tracing::warn!(connections = shared.connections(), "second signal: cutting what still runs");
-                move_on(shared, handles, Lifecycle::Cutting);
+                move_on(shared, Lifecycle::Cutting);
                 cut_at = Some(Instant::now() + Duration::from_millis(limits::CUT_GRACE_MS));
             }
             Ok(Event::Drain) if shared.lifecycle() != Lifecycle::Running => {}
             Ok(Event::Signal(_) | Event::Drain) => {
                 let drain = shared.site.load().config.timeouts.drain;
                 tracing::info!(connections = shared.connections(), timeout = ?drain, "draining");
-                move_on(shared, handles, Lifecycle::Draining);
+                move_on(shared, Lifecycle::Draining);
                 cut_at = drain.and_then(|drain| Instant::now().checked_add(drain));
             }
             Ok(Event::WorkerEnded { reason: None, .. }) => running -= 1,
@@ -408,7 +405,7 @@ fn supervise(
                     return Ok(Ended::Abandoned);
                 }
                 tracing::warn!(connections = shared.connections(), "drain timeout: cutting what still runs");
-                move_on(shared, handles, Lifecycle::Cutting);
+                move_on(shared, Lifecycle::Cutting);
                 cut_at = Some(Instant::now() + Duration::from_millis(limits::CUT_GRACE_MS));
             }
             Err(RecvTimeoutError::Timeout) => lost_lines.report(handles, log),
@@ -444,12 +441,9 @@ fn lost_lines(handles: &[Handle], log: &LogWriter) -> u64 {
     handles.iter().map(|handle| handle.metrics.value(Counter::LogLinesDropped)).sum::<u64>() + log.lost()
 }
 
-fn move_on(shared: &Shared, handles: &[Handle], next: Lifecycle) {
+fn move_on(shared: &Shared, next: Lifecycle) {
     shared.advance_to(next);
-    for handle in handles {
-        // An eventfd takes a write unless its counter is about to overflow, and then it rings already.
-        let _ = rustix::io::write(&handle.doorbell, &1u64.to_ne_bytes());
-    }
+    shared.crew.ring_all();
 }
 
 fn farewell(handles: &[Handle], log: &LogWriter) {

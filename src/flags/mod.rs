@@ -17,7 +17,7 @@ mod tests;
 use std::ffi::OsString;
 use std::fmt;
 use std::io;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use clap::error::{ContextKind, ContextValue, ErrorKind};
 use clap::parser::ValueSource;
@@ -87,6 +87,13 @@ pub fn parse<I: IntoIterator<Item = OsString>>(argv: I, read: ReadFile<'_>) -> R
         Some(Action::Man) => man().map(Command::Print),
         Some(Action::Completions { shell }) => Ok(Command::Print(completions(shell))),
     }
+}
+
+/// The file of `--config`, if the command line or the environment names one.
+#[must_use]
+pub fn file_of<I: IntoIterator<Item = OsString>>(argv: I) -> Option<PathBuf> {
+    let matches = command().try_get_matches_from(argv).ok()?;
+    Cli::from_arg_matches(&matches).ok()?.settings.basics.config
 }
 
 /// The configuration that flags, variables and file amount to.

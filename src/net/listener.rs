@@ -21,8 +21,9 @@ use crate::time::Timestamp;
 
 use super::accepted;
 use super::caller::Caller;
-use super::shared::{Admission, Lifecycle};
+use super::shared::Lifecycle;
 use super::socket::Socket as Connection;
+use super::steer::Arrival;
 use super::worker::{Hold, Worker};
 
 /// Binds `workers` sockets to one address, so that the kernel spreads connections over them. Returns the
@@ -140,14 +141,19 @@ async fn wait_for_clients(worker: &Worker, listener: &monoio::net::TcpListener) 
     .await
 }
 
-fn accept_batch(worker: &Rc<Worker>, listener: &TcpListener, options: &Listener) -> Batch {
+fn accept_batch(worker: &Rc<Worker>, listener: &TcpListener, options: &Arc<Listener>) -> Batch {
+    worker.clock.refresh();
     for _ in 0..limits::ACCEPT_BATCH_MAX {
-        let Some(admission) = worker.shared.admit() else { return Batch::Full };
+        let Some(admission) = worker.shared.admit(worker.index) else { return Batch::Full };
         match accept_one(listener) {
-            Accepted::Connection(stream, peer) => match Connection::tcp(stream) {
-                Ok(connection) => spawn(worker, connection, peer, admission, options),
-                Err(error) => return Batch::Starved(error),
-            },
+            Accepted::Connection(stream, peer) => {
+                let arrival = Arrival { stream, peer, admission, options: Arc::clone(options) };
+                if let Some(arrival) = hand_over(worker, arrival)
+                    && let Err(error) = serve(worker, arrival)
+                {
+                    return Batch::Starved(error);
+                }
+            }
             Accepted::Gone => {}
             Accepted::Empty => return Batch::Empty,
             Accepted::Starved(error) => return Batch::Starved(error),
@@ -156,13 +162,24 @@ fn accept_batch(worker: &Rc<Worker>, listener: &TcpListener, options: &Listener)
     Batch::More
 }
 
-fn spawn(
-    worker: &Rc<Worker>,
-    connection: Connection,
-    peer: SocketAddr,
-    admission: Admission,
-    options: &Listener,
-) {
+/// Hands a connection to a worker that has clearly fewer of them; `None` when it is gone.
+fn hand_over(worker: &Worker, arrival: Arrival) -> Option<Arrival> {
+    let crew = &worker.shared.crew;
+    let Some(better) = crew.better_than(worker.index, &worker.excess, worker.clock.now()) else {
+        return Some(arrival);
+    };
+    let refused = crew.hand_over(arrival, better).err();
+    worker.metrics.add(Counter::ConnectionsHandedOver, u64::from(refused.is_none()));
+    refused
+}
+
+/// Serves a connection as a task of its own.
+///
+/// # Errors
+/// The runtime does not accept the descriptor.
+pub fn serve(worker: &Rc<Worker>, arrival: Arrival) -> io::Result<()> {
+    let Arrival { stream, peer, admission, options } = arrival;
+    let connection = Connection::tcp(stream)?;
     let service = options.service;
     let caller = Caller::of(worker, &connection, peer);
     let serving = Rc::clone(worker);
@@ -174,6 +191,7 @@ fn spawn(
     } else {
         worker.spawn_connection(accepted::serve(serving, connection, caller, admission, service));
     }
+    Ok(())
 }
 
 fn accept_one(listener: &TcpListener) -> Accepted {

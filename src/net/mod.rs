@@ -37,6 +37,7 @@ pub mod shared;
 pub mod site;
 pub mod socket;
 pub mod splice;
+pub mod steer;
 pub mod tally;
 pub mod thread;
 pub mod timer;

@@ -356,6 +356,7 @@ impl Driver<'_> {
                 forward::interim(&head, source, edits, out);
             }
             Verdict::Tunnel => {
+                self.report(Outcome::Served);
                 self.txn.facts.status = head.status;
                 self.txn.facts.responded = Some(self.worker.clock.now());
                 let out = self.txn.to_client.stage(&self.worker.pool);

@@ -1,5 +1,6 @@
 //! What workers and control share: one immutable site, a few relaxed counters.
 
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU8, AtomicU64, AtomicUsize, Ordering};
 use std::time::{Instant, SystemTime, UNIX_EPOCH};
 
@@ -8,6 +9,7 @@ use arc_swap::ArcSwap;
 use crate::limits;
 
 use super::site::Site;
+use super::steer::Crew;
 use super::tls::ServerTls;
 use super::tls::certificates::host_of;
 
@@ -62,6 +64,8 @@ pub struct Shared {
     connections: AtomicUsize,
     /// How often the configuration was loaded again.
     pub reloads: Reloads,
+    /// The workers; nobody until they are about to start.
+    pub crew: Crew,
     /// What the descriptor limit allows.
     pub budget: Budget,
     lifecycle: AtomicU8,
@@ -78,6 +82,7 @@ impl Shared {
             epoch,
             connections: AtomicUsize::new(0),
             reloads: Reloads::default(),
+            crew: Crew::default(),
             budget,
             lifecycle: AtomicU8::new(0),
         }
@@ -106,15 +111,16 @@ impl Shared {
         self.lifecycle.fetch_max(next as u8, Ordering::Relaxed);
     }
 
-    /// Counts a client connection in; `None` when `--max-connections` are open. Two workers may pass the last
+    /// Counts a client connection of `worker` in; `None` when `--max-connections` are open. Two workers may pass the last
     /// place at once: the bound is exceeded by less than the number of workers.
     #[must_use]
-    pub fn admit(self: &std::sync::Arc<Self>) -> Option<Admission> {
+    pub fn admit(self: &Arc<Self>, worker: usize) -> Option<Admission> {
         if self.connections.load(Ordering::Relaxed) >= self.budget.connections {
             return None;
         }
         self.connections.fetch_add(1, Ordering::Relaxed);
-        Some(Admission(std::sync::Arc::clone(self)))
+        self.crew.enter(worker);
+        Some(Admission { shared: Arc::clone(self), worker })
     }
 
     /// Client connections open now.
@@ -158,13 +164,26 @@ impl Reloads {
     }
 }
 
-/// A client connection's place among `--max-connections`; given back when dropped.
+/// A client connection's place among `--max-connections` and among those of a worker; given back when dropped.
 #[derive(Debug)]
-pub struct Admission(std::sync::Arc<Shared>);
+pub struct Admission {
+    shared: Arc<Shared>,
+    worker: usize,
+}
+
+impl Admission {
+    /// From now on it is a connection of `worker`.
+    pub fn move_to(&mut self, worker: usize) {
+        self.shared.crew.enter(worker);
+        self.shared.crew.leave(self.worker);
+        self.worker = worker;
+    }
+}
 
 impl Drop for Admission {
     fn drop(&mut self) {
-        self.0.connections.fetch_sub(1, Ordering::Relaxed);
+        self.shared.crew.leave(self.worker);
+        self.shared.connections.fetch_sub(1, Ordering::Relaxed);
     }
 }
 

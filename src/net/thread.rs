@@ -20,6 +20,7 @@ use super::listener;
 use super::log_sink::LogSink;
 use super::memory;
 use super::shared::{Lifecycle, Shared};
+use super::steer::Arrival;
 use super::worker::Worker;
 
 /// What control hands to a worker's thread.
@@ -31,7 +32,7 @@ pub struct Setup {
     pub core: Option<core_affinity::CoreId>,
     /// This worker's listening sockets, bound and listening, and what their clients get.
     pub listeners: Vec<(Arc<Listener>, OwnedFd)>,
-    /// An eventfd: written to when [`Shared::lifecycle`] has moved on.
+    /// An eventfd: written to when [`Shared::lifecycle`] has moved on, and when others have handed connections over.
     pub doorbell: OwnedFd,
     /// The process.
     pub shared: Arc<Shared>,
@@ -89,7 +90,7 @@ pub fn run(setup: Setup) -> io::Result<()> {
 }
 
 async fn serve(setup: Setup) -> io::Result<()> {
-    let worker = Worker::new(setup.shared, setup.metrics, setup.log, setup.id_seed);
+    let worker = Worker::new(setup.index, setup.shared, setup.metrics, setup.log, setup.id_seed);
     monoio::spawn(Rc::clone(&worker.timers).drive());
     let keeper = Rc::clone(&worker);
     monoio::spawn(async move { keeper.views.keep(&keeper.clock, keeper.timers.timer()).await });
@@ -114,12 +115,14 @@ async fn serve(setup: Setup) -> io::Result<()> {
 }
 
 /// Follows the process's lifecycle; returns when the last connection has closed behind a drain.
-async fn obey(worker: &Worker, doorbell: OwnedFd) -> io::Result<()> {
+async fn obey(worker: &Rc<Worker>, doorbell: OwnedFd) -> io::Result<()> {
     let doorbell = monoio::fs::File::from_std(std::fs::File::from(doorbell))?;
     while worker.shared.lifecycle() == Lifecycle::Running {
         // An eventfd is read at whatever offset; a read error would only mean an extra look.
         let _ = doorbell.read_at(vec![0; 8], 0).await;
+        welcome(worker, worker.shared.crew.take(worker.index));
     }
+    welcome(worker, worker.shared.crew.close(worker.index));
     worker.views.close_idle();
     worker.timers.wake_all();
     let mut rung = pin!(doorbell.read_at(vec![0; 8], 0));
@@ -133,6 +136,15 @@ async fn obey(worker: &Worker, doorbell: OwnedFd) -> io::Result<()> {
     })
     .await;
     Ok(())
+}
+
+/// Serves what other workers have accepted and handed over.
+fn welcome(worker: &Rc<Worker>, arrivals: Vec<Arrival>) {
+    for arrival in arrivals {
+        if let Err(error) = listener::serve(worker, arrival) {
+            tracing::warn!(%error, "a connection was closed: the process has no descriptor left");
+        }
+    }
 }
 
 #[cfg(test)]

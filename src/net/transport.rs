@@ -142,6 +142,14 @@ impl Transport {
         }
     }
 
+    /// Whether bytes wait, by asking now. What waits of a shared connection's stream is in its hands, and it says so itself.
+    pub fn has_bytes(&mut self) -> bool {
+        match self {
+            Transport::Socket(socket) => matches!(socket.try_peek(&mut [0]), Ok(Some(1..))),
+            Transport::Stream(stream) => stream.is_readable(),
+        }
+    }
+
     /// Something to read is here, and has not been drained.
     #[must_use]
     pub fn is_readable(&self) -> bool {

@@ -25,12 +25,15 @@ use super::journal::Journal;
 use super::log_sink::LogSink;
 use super::shared::{Lifecycle, Shared};
 use super::site::Views;
+use super::steer::Excess;
 use super::timer::Timers;
 use super::transaction::TransactionPool;
 
 /// Everything a worker's tasks use.
 #[derive(Debug)]
 pub struct Worker {
+    /// Its number, from 0.
+    pub index: usize,
     /// The process.
     pub shared: Arc<Shared>,
     /// Clocks.
@@ -53,6 +56,8 @@ pub struct Worker {
     pub metrics: Arc<Shard>,
     /// Access log.
     pub journal: Journal,
+    /// Whether it has more connections than others.
+    pub excess: Excess,
     /// Request identifiers.
     pub ids: RefCell<RequestIds>,
     /// Tasks that a drain waits for, and who waits for the last one.
@@ -64,6 +69,7 @@ impl Worker {
     /// A worker that owns nothing yet but its share of the process. `id_seed` is random and its own.
     #[must_use]
     pub fn new(
+        index: usize,
         shared: Arc<Shared>,
         metrics: Arc<Shard>,
         log: Option<LogSink>,
@@ -72,6 +78,7 @@ impl Worker {
         let clock = Rc::new(Clock::new(shared.epoch));
         clock.refresh();
         Rc::new(Worker {
+            index,
             timers: Timers::new(Rc::clone(&clock)),
             clock,
             pool: BufferPool::new(shared.budget.pipes),
@@ -82,6 +89,7 @@ impl Worker {
             views: Views::new(Arc::clone(&shared), id_seed[0], Arc::clone(&metrics)),
             journal: Journal::new(log, &shared.site.load().config, Arc::clone(&metrics)),
             metrics,
+            excess: Excess::default(),
             ids: RefCell::new(RequestIds::new(id_seed)),
             held: Cell::new(0),
             released: RefCell::new(None),

@@ -132,6 +132,7 @@ fn write_gauge(text: &mut Text, gauge: Gauge, snapshot: &Snapshot<'_>) {
     text.gauge(name, gauge.help());
     match gauge {
         Gauge::ConnectionsOpen => text.level(name, &[], snapshot.connections_open),
+        Gauge::WorkerConnections => series::worker_connections(text, name, snapshot.shards),
         Gauge::Endpoints => text.level(name, &[], snapshot.endpoints.len()),
         Gauge::Lifecycle => text.level(name, &[], snapshot.lifecycle),
         Gauge::ConfigVersion => text.level(name, &[], snapshot.config_version),
@@ -148,6 +149,7 @@ fn write_gauge(text: &mut Text, gauge: Gauge, snapshot: &Snapshot<'_>) {
 #[derive(Clone, Copy, Debug)]
 enum Gauge {
     ConnectionsOpen,
+    WorkerConnections,
     Endpoints,
     Lifecycle,
     ConfigVersion,
@@ -156,8 +158,9 @@ enum Gauge {
     Started,
 }
 
-const GAUGES: [Gauge; 7] = [
+const GAUGES: [Gauge; 8] = [
     Gauge::ConnectionsOpen,
+    Gauge::WorkerConnections,
     Gauge::Endpoints,
     Gauge::Lifecycle,
     Gauge::ConfigVersion,
@@ -171,6 +174,7 @@ impl Gauge {
     const fn name(self) -> &'static str {
         match self {
             Gauge::ConnectionsOpen => "ringress_connections_open",
+            Gauge::WorkerConnections => "ringress_worker_connections",
             Gauge::Endpoints => "ringress_endpoints",
             Gauge::Lifecycle => "ringress_lifecycle",
             Gauge::ConfigVersion => "ringress_config_version",
@@ -183,6 +187,7 @@ impl Gauge {
     const fn help(self) -> &'static str {
         match self {
             Gauge::ConnectionsOpen => "Client connections open now.",
+            Gauge::WorkerConnections => "Client connections open now, by the worker that serves them.",
             Gauge::Endpoints => "Addresses that requests may be sent to, names resolved.",
             Gauge::Lifecycle => "0 while running, 1 while draining, 2 while what still runs is being cut.",
             Gauge::ConfigVersion => "Counts the configurations that were served, from 1.",
@@ -219,6 +224,9 @@ const fn help(counter: Counter) -> &'static str {
     match counter {
         Counter::ConnectionsAccepted => "Client connections accepted.",
         Counter::ConnectionsClosed => "Client connections that ended.",
+        Counter::ConnectionsHandedOver => {
+            "Client connections that one worker accepted and another one with fewer serves."
+        }
         Counter::Requests => "Request heads understood and taken on.",
         Counter::Responses1xx
         | Counter::Responses2xx
@@ -300,6 +308,7 @@ mod tests {
             serves: true,
             active: 4,
         };
+        shards[0].add(Counter::ConnectionsAccepted, 5); // 6 in all, of which 2 have ended
         let snapshot = Snapshot {
             shards: &shards,
             connections_open: 7,
@@ -320,6 +329,10 @@ mod tests {
 # HELP ringress_connections_open Client connections open now.
 # TYPE ringress_connections_open gauge
 ringress_connections_open 7
+# HELP ringress_worker_connections Client connections open now, by the worker that serves them.
+# TYPE ringress_worker_connections gauge
+ringress_worker_connections{worker=\"0\"} 4
+ringress_worker_connections{worker=\"1\"} 0
 # HELP ringress_endpoints Addresses that requests may be sent to, names resolved.
 # TYPE ringress_endpoints gauge
 ringress_endpoints 1
@@ -346,21 +359,21 @@ process_start_time_seconds 1700000000.045
         assert!(text.starts_with(
             "# HELP ringress_connections_accepted_total Client connections accepted.\n\
              # TYPE ringress_connections_accepted_total counter\n\
-             ringress_connections_accepted_total 2\n\
+             ringress_connections_accepted_total 7\n\
              # HELP ringress_connections_closed_total Client connections that ended.\n"
         ));
         assert!(text.contains(
             "# TYPE ringress_responses_total counter\n\
-             ringress_responses_total{class=\"1xx\"} 8\n\
-             ringress_responses_total{class=\"2xx\"} 10\n\
-             ringress_responses_total{class=\"3xx\"} 12\n\
-             ringress_responses_total{class=\"4xx\"} 14\n\
-             ringress_responses_total{class=\"5xx\"} 16\n\
+             ringress_responses_total{class=\"1xx\"} 10\n\
+             ringress_responses_total{class=\"2xx\"} 12\n\
+             ringress_responses_total{class=\"3xx\"} 14\n\
+             ringress_responses_total{class=\"4xx\"} 16\n\
+             ringress_responses_total{class=\"5xx\"} 18\n\
              # HELP ringress_exchanges_cut_total "
         ));
-        assert!(text.contains("\nringress_bytes_out_total 76\n"), "{text}");
+        assert!(text.contains("\nringress_bytes_out_total 78\n"), "{text}");
         assert!(
-            text.contains("\nringress_worker_loop_stalls_total{worker=\"1\",over_ms=\"100\"} 43\n"),
+            text.contains("\nringress_worker_loop_stalls_total{worker=\"1\",over_ms=\"100\"} 44\n"),
             "{text}"
         );
         assert!(
@@ -380,7 +393,7 @@ process_start_time_seconds 1700000000.045
         assert!(text.starts_with(
             "# HELP ringress_connections_accepted Client connections accepted.\n\
              # TYPE ringress_connections_accepted counter\n\
-             ringress_connections_accepted_total 2\n"
+             ringress_connections_accepted_total 7\n"
         ));
         assert!(text.ends_with(&format!("{GAUGE_LINES}# EOF\n")), "{text}");
         let samples =

@@ -19,6 +19,8 @@ pub enum Counter {
     ConnectionsAccepted,
     /// Client connections that ended. Accepted less closed is what is open.
     ConnectionsClosed,
+    /// Client connections that this worker accepted and another one serves.
+    ConnectionsHandedOver,
     /// Request heads understood and taken on.
     Requests,
     /// Exchanges that ended with 101 as their status: tunnels. Interim responses are not counted.
@@ -111,6 +113,7 @@ impl Counter {
     pub const ALL: [Counter; COUNTERS] = [
         Counter::ConnectionsAccepted,
         Counter::ConnectionsClosed,
+        Counter::ConnectionsHandedOver,
         Counter::Requests,
         Counter::Responses1xx,
         Counter::Responses2xx,
@@ -190,6 +193,7 @@ impl Counter {
         match self {
             Counter::ConnectionsAccepted => "connections_accepted",
             Counter::ConnectionsClosed => "connections_closed",
+            Counter::ConnectionsHandedOver => "connections_handed_over",
             Counter::Requests => "requests",
             Counter::Responses1xx => "responses_1xx",
             Counter::Responses2xx => "responses_2xx",

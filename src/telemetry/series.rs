@@ -67,6 +67,16 @@ pub(super) fn workers(text: &mut Text, shards: &[Arc<Shard>]) {
     }
 }
 
+/// Connections open, worker by worker.
+pub(super) fn worker_connections(text: &mut Text, name: &str, shards: &[Arc<Shard>]) {
+    for (worker, shard) in shards.iter().enumerate() {
+        // In this order, what ends between the two looks makes the figure too large by one, not negative.
+        let closed = shard.value(Counter::ConnectionsClosed);
+        let open = shard.value(Counter::ConnectionsAccepted).saturating_sub(closed);
+        text.level(name, &[("worker", &worker.to_string())], open);
+    }
+}
+
 /// What passed by route.
 pub(super) fn routes(text: &mut Text, routes: &[Totals]) {
     route_counters(text, routes);

@@ -23,6 +23,7 @@ mod proxy_protocol;
 mod selftest;
 mod slow;
 mod splice;
+mod steering;
 mod streaming;
 mod strictness;
 mod tls;

@@ -122,6 +122,15 @@ impl Proxy {
         self.addrs[0]
     }
 
+    /// Where `--admin` listens.
+    #[track_caller]
+    pub fn admin(&self) -> SocketAddr {
+        eventually("the admin listener is announced", || {
+            let stderr = self.stderr();
+            stderr.lines().find_map(|line| line.split_once("ringress admin on ")?.1.parse().ok())
+        })
+    }
+
     /// A new client.
     #[track_caller]
     pub fn client(&self) -> Peer {
