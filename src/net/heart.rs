@@ -19,21 +19,24 @@ const STALLS: [(Duration, Counter); 3] = [
     (Duration::from_millis(100), Counter::LoopStalls100),
 ];
 
-/// Turns between two beats that the beat itself and housekeeping explain.
-const TURNS_OF_THE_IDLE: u64 = 8;
+/// Turns within a short and a long beat that the beat itself and housekeeping explain.
+const TURNS_OF_THE_IDLE: (u64, u64) = (4, 16);
+/// Short beats in a row without more turns than that, before a heart slows down.
+const QUIET_BEATS: u32 = 100;
 
 /// Beats for ever.
 pub async fn beat(worker: Rc<Worker>) {
     let mut timer = worker.timers.timer();
-    let mut pause = Duration::from_millis(limits::BEAT_IDLE_MS);
+    let mut quiet = QUIET_BEATS;
     loop {
+        let slow = quiet >= QUIET_BEATS;
+        let pause_ms = if slow { limits::BEAT_IDLE_MS } else { limits::BEAT_BUSY_MS };
         let turns = worker.clock.turns();
-        let due = worker.clock.refresh().after(Some(pause));
+        let due = worker.clock.refresh().after(Some(Duration::from_millis(pause_ms)));
         timer.sleep_until(due).await;
-        let late = worker.clock.now().since(due);
-        note(&worker, late);
-        let busy = worker.clock.turns() - turns > TURNS_OF_THE_IDLE;
-        pause = Duration::from_millis(if busy { limits::BEAT_BUSY_MS } else { limits::BEAT_IDLE_MS });
+        note(&worker, worker.clock.now().since(due));
+        let own = if slow { TURNS_OF_THE_IDLE.1 } else { TURNS_OF_THE_IDLE.0 };
+        quiet = if worker.clock.turns() - turns > own { 0 } else { quiet.saturating_add(1) };
     }
 }
 

@@ -5,6 +5,7 @@ With RINGRESS_SCREENSHOT=docs/status-page.png, the first test leaves a picture o
 """
 
 import base64
+import contextlib
 import json
 import os
 import pathlib
@@ -21,7 +22,7 @@ from test_chromium import FLAGS, Page
 pytestmark = needs_proxy
 
 SCREENSHOT = os.environ.get("RINGRESS_SCREENSHOT")
-LOAD_S = 25
+LOAD_S = 100 if SCREENSHOT else 25
 # Resolves once the page has drawn what an expression accepts, after each snapshot.
 UNTIL = """new Promise((resolve, reject) => {
     const accepted = () => { try { return %s; } catch { return false; } };
@@ -44,7 +45,7 @@ class Watched(Page):
     def call(self, method, **params):
         number = next(self.numbers)
         self.connection.send(json.dumps({"id": number, "method": method, "params": params, **self.session}))
-        while (answer := json.loads(self.connection.recv(DEADLINE + 10))).get("id") != number:
+        while (answer := json.loads(self.connection.recv(LOAD_S + DEADLINE))).get("id") != number:
             self.hear(answer.get("method"), answer.get("params", {}))
         assert "error" not in answer, answer
         return answer["result"]
@@ -55,9 +56,9 @@ class Watched(Page):
         if said or logged or event == "Runtime.exceptionThrown":
             self.complaints.append(params)
 
-    def until(self, accepted):
+    def until(self, accepted, seconds=DEADLINE):
         """Waits for it."""
-        self.evaluate(UNTIL % (accepted, DEADLINE))
+        self.evaluate(UNTIL % (accepted, seconds))
 
     def picture(self, path):
         shot = self.call("Page.captureScreenshot", format="png", optimizeForSpeed=False)
@@ -76,45 +77,73 @@ def page(start, tmp_path):
         browser.wait()
 
 
+CONFIG = """
+[groups.demo]
+upstreams = ["127.0.0.1:PORT"]
+[[route]]
+name = "pages"
+group = "demo"
+[[route]]
+name = "downloads"
+path = "/bytes"
+group = "demo"
+[[route]]
+name = "events"
+path = "/sse"
+group = "demo"
+"""
+
+
 @pytest.fixture
-def served(ringress):
-    """The demo with its status page: the proxy, and the page's URL."""
-    proxy = ringress(None, "--demo", "--admin", "127.0.0.1:0", "--stream-idle-timeout", "1m")
+def served(ringress, tmp_path):
+    """Three routes to a demo, with a status page: the proxy, and the page's URL."""
+    demo = ringress(None, "--demo", "--access-log", "off", workers=1)
+    file = tmp_path / "ringress.toml"
+    file.write_text(CONFIG.replace("PORT", str(demo.port)))
+    proxy = ringress(None, "--config", file, "--admin", "127.0.0.1:0", "--access-log", "off")
     address = proxy.program.expect(rb"ringress admin on (\S+)")[1].decode()
     return proxy, f"http://{address}/"
 
 
-def value(attribute, name):
-    """The text of a figure, as an expression."""
-    return f"document.querySelector('[data-{attribute}=\"{name}\"]').textContent"
+def total(name):
+    """The text of a total, as an expression."""
+    return f"document.querySelector('[data-total=\"{name}\"]').textContent"
 
 
-def points(chart):
-    """How many points the line of a chart has, as an expression."""
-    line = f"document.querySelector('[data-chart=\"{chart}\"] polyline')"
+def figure(route, name):
+    """The text of a route's figure, as an expression."""
+    return f"document.querySelector('[data-route={route}] [data-value={name}]').textContent"
+
+
+def points(route, chart):
+    """How many points the line of a route's chart has, as an expression."""
+    line = f"document.querySelector('[data-route={route}] [data-chart={chart}] polyline')"
     return f"{line}.getAttribute('points').split(' ').length"
 
 
-@pytest.mark.timeout(120)
+@pytest.mark.timeout(200)
 def test_figures_are_live_under_load(served, page, start):
-    """Requests of wrk and a stream are seen in figures and lines, and the browser has nothing to complain about."""
+    """Requests of wrk and streams are seen in the figures and lines of their routes, and the browser complains of nothing."""
     proxy, url = served
-    with urllib.request.urlopen(proxy.url + "/sse", timeout=DEADLINE) as stream:
-        stream.read(1)
-        start(["wrk", "-t1", "-c8", f"-d{LOAD_S}s", proxy.url + "/bytes/2000"])
-        page.call("Emulation.setDeviceMetricsOverride", width=1180, height=800, deviceScaleFactor=1, mobile=False)
+    with contextlib.ExitStack() as streams:
+        for _ in range(3):
+            stream = streams.enter_context(urllib.request.urlopen(proxy.url + "/sse", timeout=DEADLINE))
+            stream.read(1)
+        for clients, path in ((4, "/"), (2, "/bytes/300000")):
+            start(["wrk", "-t1", f"-c{clients}", f"-d{LOAD_S}s", proxy.url + path])
+        page.call("Emulation.setDeviceMetricsOverride", width=1180, height=925, deviceScaleFactor=1, mobile=False)
         page.load(url)
         page.until("document.querySelector('#state').textContent === 'running'")
-        page.until(f"parseFloat({value('total', 'requests/s')}) > 10")
-        page.until(f"{value('total', 'active streams')} === '1' && {value('value', 'streams')} === '1'")
-        page.until(f"{points('rate')} >= 4 && {points('gap')} >= 2")
+        page.until(f"parseFloat({total('requests/s')}) > 10")
+        page.until(f"{total('active streams')} === '3' && {figure('events', 'streams')} === '3'")
+        page.until(f"{figure('pages', 'streams')} === '0' && {figure('downloads', 'streams')} === '0'")
+        page.until(f"{points('pages', 'rate')} >= 4 && {points('events', 'gap')} >= 2")
         rows = "document.querySelectorAll('#%s tr').length"
         assert page.evaluate(rows % "workers") == 2 and page.evaluate(rows % "endpoints") == 1
-        assert page.evaluate("document.querySelectorAll('[data-route=default]').length") == 1
         if SCREENSHOT:
-            page.until(f"{points('rate')} >= 18")
+            page.until(f"{points('pages', 'rate')} >= {LOAD_S * 3 // 4}", LOAD_S)
             page.picture(SCREENSHOT)
-    page.until(f"{value('total', 'active streams')} === '0'")
+    page.until(f"{total('active streams')} === '0'")
     assert page.complaints == []
 
 

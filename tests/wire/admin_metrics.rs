@@ -143,7 +143,7 @@ pub fn metrics(proxy: &Proxy) -> Samples {
 
 /// Waits until these series have these values: exchanges are counted a moment after their response.
 #[track_caller]
-fn wait_for(proxy: &Proxy, wanted: &[(&str, f64)]) -> Samples {
+pub fn wait_for(proxy: &Proxy, wanted: &[(&str, f64)]) -> Samples {
     let mut seen = Samples::new();
     let deadline = Instant::now() + PATIENCE;
     while Instant::now() < deadline {

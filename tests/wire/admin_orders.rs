@@ -5,7 +5,7 @@ use std::fs;
 use serde_json::Value;
 
 use crate::admin::{ADMIN, addresses, ask, client, get};
-use crate::admin_metrics::metrics;
+use crate::admin_metrics::{metrics, wait_for};
 use crate::harness::*;
 use crate::lifecycle::{gated_stream, open_stream};
 
@@ -85,6 +85,99 @@ fn a_drain_of_an_idle_process_is_answered() {
         assert_eq!((answer.head.status(), &json(&answer)["lifecycle"]), (202, &Value::from("draining")));
         assert_eq!(proxy.wait().code(), Some(0));
     }
+}
+
+/// A configuration file with a route for each path below `/`, named like it, and more lines.
+fn routes(folder: &Folder, origin: &Origin, names: &[&str], more: &str) -> String {
+    let mut text = format!("{more}\n[groups.all]\nupstreams = [\"{}\"]\n", origin.addr);
+    for name in names {
+        text += &format!("[[route]]\nname = \"{name}\"\npath = \"/{name}\"\ngroup = \"all\"\n");
+    }
+    folder.write("ringress.toml", &text)
+}
+
+fn requests_of(route: &str) -> String {
+    format!("ringress_route_requests_total{{route=\"{route}\",class=\"2xx\"}}")
+}
+
+/// Goal: routes are counted apart; one that stays goes on counting, one that goes takes its series along. Method: a file
+/// that is replaced, and traffic before and after.
+#[test]
+fn a_reload_takes_routes_away_and_keeps_what_others_have_counted() {
+    let origin = Origin::serve(|_| ok("fine"));
+    let folder = Folder::new();
+    let file = routes(&folder, &origin, &["stays", "goes"], "");
+    let proxy = Proxy::to(&[], &[ADMIN.as_slice(), &["--config", &file, "--workers", "2"]].concat());
+    for path in ["/stays/1", "/stays/2", "/goes"] {
+        assert_eq!(proxy.get(path).text(), "fine", "{path}");
+    }
+    let (stays, goes, comes) = (requests_of("stays"), requests_of("goes"), requests_of("comes"));
+    wait_for(&proxy, &[(&stays, 2.0), (&goes, 1.0)]);
+    assert_eq!(proxy.get("/nowhere").head.status(), 404);
+    routes(&folder, &origin, &["comes", "stays"], "");
+    let loaded = give(&proxy, "/reload");
+    assert_eq!(loaded.head.status(), 200, "{}", loaded.text());
+    let seen = wait_for(&proxy, &[(&stays, 2.0), (&comes, 0.0)]);
+    assert!(!seen.keys().any(|series| series.contains("\"goes\"")), "{seen:#?}");
+    for path in ["/stays", "/comes", "/comes"] {
+        assert_eq!(proxy.get(path).text(), "fine", "{path}");
+    }
+    wait_for(&proxy, &[(&stays, 3.0), (&comes, 2.0)]);
+}
+
+/// What only a new process takes up is told as such.
+#[test]
+fn a_reload_that_needs_a_new_process_conflicts() {
+    let origin = Origin::serve(|_| ok("fine"));
+    let folder = Folder::new();
+    let file = routes(&folder, &origin, &["a"], "");
+    let proxy = Proxy::to(&[], &[ADMIN.as_slice(), &["--config", &file]].concat());
+    routes(&folder, &origin, &["a"], "[log]\nquery = true\n");
+    let refused = give(&proxy, "/reload");
+    assert_eq!(refused.head.status(), 409, "{}", refused.text());
+    assert!(refused.text().contains("log-query"), "{}", refused.text());
+    routes(&folder, &origin, &["a"], "[log\n");
+    assert_eq!(give(&proxy, "/reload").head.status(), 422);
+}
+
+/// Goal: an endpoint that is drained gets nothing more, what it has finishes, and it comes back when told to. Method: two
+/// endpoints, one with a stream that waits.
+#[test]
+fn an_endpoint_is_drained_and_comes_back() {
+    let gate = Gate::new();
+    let (leaves, stays) = (gated_stream(&gate), Origin::serve(|_| ok("other")));
+    let folder = Folder::new();
+    let text = format!(
+        "[groups.all]\nbalance = \"round-robin\"\nupstreams = [\"{}\", \"{}\"]\n[[route]]\nname = \"all\"\ngroup = \"all\"\n",
+        leaves.addr, stays.addr
+    );
+    let file = folder.write("ringress.toml", &text);
+    let proxy = Proxy::to(&[], &[ADMIN.as_slice(), &["--config", &file]].concat());
+    let mut stream = loop {
+        let mut client = proxy.client();
+        client.send(get("/stream"));
+        if client.head().value("transfer-encoding").is_some() {
+            break client;
+        }
+    };
+    assert_eq!(stream.chunk(), Chunk::Data(b"one".to_vec()));
+    let shown = |number: usize| json(&ask(&proxy, "/upstreams"))["groups"][0]["endpoints"][number].clone();
+    assert_eq!((&shown(0)["active"], &shown(1)["active"]), (&Value::from(1), &Value::from(0)));
+    let path = format!("/endpoints/all/{}", leaves.addr);
+    assert_eq!(give(&proxy, &format!("{path}/drain")).head.status(), 200);
+    assert_eq!((&shown(0)["health"], &shown(0)["serves"]), (&Value::from("draining"), &Value::from(false)));
+    for _ in 0..6 {
+        assert_eq!(proxy.get("/").text(), "other");
+    }
+    let serves = format!("ringress_endpoint_serves{{group=\"all\",endpoint=\"{}\"}}", leaves.addr);
+    let active = format!("ringress_endpoint_requests_active{{group=\"all\",endpoint=\"{}\"}}", leaves.addr);
+    wait_for(&proxy, &[(&serves, 0.0), (&active, 1.0)]);
+    gate.open();
+    assert!(stream.chunked().complete);
+    assert_eq!(give(&proxy, &format!("{path}/undrain")).head.status(), 200);
+    wait_for(&proxy, &[(&serves, 1.0), (&active, 0.0)]);
+    let answers: Vec<String> = (0..6).map(|_| proxy.get("/").text()).collect();
+    assert!(answers.contains(&"fine".to_owned()), "{answers:?}");
 }
 
 // ----- who may not
