@@ -22,7 +22,7 @@ from test_chromium import FLAGS, Page
 pytestmark = needs_proxy
 
 SCREENSHOT = os.environ.get("RINGRESS_SCREENSHOT")
-LOAD_S = 100 if SCREENSHOT else 25
+LOAD_S = 60 if SCREENSHOT else 25
 # Resolves once the page has drawn what an expression accepts, after each snapshot.
 UNTIL = """new Promise((resolve, reject) => {
     const accepted = () => { try { return %s; } catch { return false; } };
@@ -131,7 +131,7 @@ def test_figures_are_live_under_load(served, page, start):
             stream.read(1)
         for clients, path in ((4, "/"), (2, "/bytes/300000")):
             start(["wrk", "-t1", f"-c{clients}", f"-d{LOAD_S}s", proxy.url + path])
-        page.call("Emulation.setDeviceMetricsOverride", width=1180, height=925, deviceScaleFactor=1, mobile=False)
+        page.call("Emulation.setDeviceMetricsOverride", width=1180, height=965, deviceScaleFactor=1, mobile=False)
         page.load(url)
         page.until("document.querySelector('#state').textContent === 'running'")
         page.until(f"parseFloat({total('requests/s')}) > 10")
@@ -141,6 +141,7 @@ def test_figures_are_live_under_load(served, page, start):
         rows = "document.querySelectorAll('#%s tr').length"
         assert page.evaluate(rows % "workers") == 2 and page.evaluate(rows % "endpoints") == 1
         if SCREENSHOT:
+            page.call("Emulation.setScrollbarsHidden", hidden=True)
             page.until(f"{points('pages', 'rate')} >= {LOAD_S * 3 // 4}", LOAD_S)
             page.picture(SCREENSHOT)
     page.until(f"{total('active streams')} === '0'")
