@@ -79,6 +79,8 @@ fn show(path: &str, ask: Ask<'_>, subject: &Subject) -> Answer {
         "/healthz" => Reply::text(200, "ok\n"),
         "/readyz" => match subject.shared.lifecycle() {
             Lifecycle::Running => Reply::text(200, "ok\n"),
+            // Asked before a successor had taken over, and answered after: the service is as ready as ever.
+            Lifecycle::Draining if subject.shared.has_successor() => Reply::text(200, "ok\n"),
             Lifecycle::Draining | Lifecycle::Cutting => Reply::text(503, "draining\n"),
         },
         "/upstreams" => Reply::json(200, upstreams(subject)),

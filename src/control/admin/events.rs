@@ -46,7 +46,8 @@ pub fn stream(stream: &TcpStream, subject: &Subject, head_only: bool) {
     if wire::send(stream, &head, Instant::now() + deadline).is_err() || head_only {
         return;
     }
-    loop {
+    // A viewer of a process that has handed over comes back, and is the successor's.
+    while !subject.shared.has_successor() {
         let event = format!("data: {}\n\n", page::snapshot(subject));
         if wire::send(stream, event.as_bytes(), Instant::now() + deadline).is_err() {
             return;
