@@ -76,6 +76,8 @@ pub struct Snapshot<'a> {
     pub config_version: u64,
     /// Times that the configuration was loaded again, and times that it was refused.
     pub reloads: (u64, u64),
+    /// Probes of endpoints that were good, and that were bad.
+    pub probes: (u64, u64),
     /// When the configuration in use was loaded, in seconds since the Unix epoch.
     pub config_loaded_unix_s: u64,
     /// 0 running, 1 draining, 2 cutting.
@@ -125,6 +127,11 @@ fn write_counters(text: &mut Text, snapshot: &Snapshot<'_>) {
     let (succeeded, failed) = snapshot.reloads;
     text.count(name, &[("result", "success")], succeeded);
     text.count(name, &[("result", "failure")], failed);
+    let name = "ringress_probes";
+    text.counter(name, "Probes of endpoints, by what they found.");
+    let (good, bad) = snapshot.probes;
+    text.count(name, &[("result", "good")], good);
+    text.count(name, &[("result", "bad")], bad);
 }
 
 fn write_gauge(text: &mut Text, gauge: Gauge, snapshot: &Snapshot<'_>) {
@@ -321,6 +328,7 @@ mod tests {
             log_lines_lost: 9,
             config_version: 2,
             reloads: (1, 3),
+            probes: (5, 4),
             config_loaded_unix_s: 1_700_000_100,
             lifecycle: 1,
             started_unix_ms: 1_700_000_000_045,

@@ -66,6 +66,7 @@ impl Subject {
             log_lines_lost: (self.controls.log_lines_lost)(),
             config_version: self.shared.site.load().version,
             reloads: self.shared.reloads.counts(),
+            probes: self.shared.probes.counts(),
             config_loaded_unix_s: self
                 .shared
                 .reloads
