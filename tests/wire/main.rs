@@ -18,6 +18,7 @@ mod lifecycle;
 mod log;
 mod matrix;
 mod proxy_protocol;
+mod routes;
 mod selftest;
 mod slow;
 mod splice;
