@@ -19,6 +19,7 @@ mod lifecycle;
 mod log;
 mod matrix;
 mod proxy_protocol;
+mod retries;
 mod routes;
 mod selftest;
 mod slow;
