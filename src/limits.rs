@@ -118,6 +118,20 @@ pub const CUT_GRACE_MS: u64 = 2_000;
 pub const BIND_PATIENCE_MS: u64 = 1_000;
 /// Pause in milliseconds between attempts to bind.
 pub const BIND_RETRY_MS: u64 = 20;
+/// Milliseconds that a new process has to come up in an upgrade, before the old one goes on without it.
+pub const HANDOVER_MS: u64 = 30_000;
+/// Milliseconds that a new process that has failed has to end by itself.
+pub const HANDOVER_END_MS: u64 = 1_000;
+/// Milliseconds that the new process waits for the next sockets.
+pub const HANDOVER_READ_MS: u64 = 5_000;
+/// Sockets in one message of a handover: fewer than the kernel's 253 (`SCM_MAX_FD`).
+pub const HANDOVER_SOCKETS: usize = 64;
+/// Bytes of one message of a handover: two addresses and a word, or the reason of a failure.
+pub const HANDOVER_MESSAGE_BYTES: usize = 4096;
+/// Sockets that a process takes over at most: a thousand workers with a dozen addresses.
+pub const HANDOVER_SOCKETS_MAX: usize = 16 * 1024;
+/// Milliseconds without a sign of life after which a worker counts as hung. It gives one each [`MEMORY_PAUSE_MS`].
+pub const PULSE_MS: u64 = 3_000;
 /// Pause in milliseconds after accept(2) failed for want of descriptors or memory.
 pub const ACCEPT_PAUSE_MS: u64 = 100;
 /// Pause in milliseconds between looks at a full `--max-connections`.
@@ -193,6 +207,9 @@ pub const ADMIN_HEAD_BYTES_MAX: usize = 8 * 1024;
 /// Milliseconds that a client of `--admin` has for its request head, and again for taking the response: where all
 /// places are taken by clients that do neither, a probe waits no longer than this for one.
 pub const ADMIN_DEADLINE_MS: u64 = 5_000;
+
+/// Milliseconds that clients of `--admin` have to be served by a process that has handed over and has nothing else to do.
+pub const ADMIN_GRACE_MS: u64 = 2_000;
 
 /// Log batches in flight between one worker and the log writer.
 pub const LOG_BATCHES_MAX: usize = 64;

@@ -5,7 +5,7 @@ use std::process::ExitCode;
 
 use ringress::config::Config;
 use ringress::control::reload::Sources;
-use ringress::control::server;
+use ringress::control::{server, upgrade};
 use ringress::flags::{self, Command};
 use ringress::net::memory;
 
@@ -28,6 +28,13 @@ fn main() -> ExitCode {
                 }
             }
         }
+        Ok(Command::Upgrade(running)) => match upgrade::ask(&running) {
+            Ok(done) => print(&done),
+            Err(reason) => {
+                eprintln!("ringress: {reason}");
+                ExitCode::from(1)
+            }
+        },
         Err(exit) if exit.stdout => print(&exit.message),
         Err(exit) => {
             eprint!("{}", exit.message);
@@ -44,7 +51,9 @@ fn read(path: &Path) -> std::io::Result<String> {
 fn read_again() -> Result<Config, String> {
     match flags::parse(std::env::args_os(), &read) {
         Ok(Command::Serve(config)) => Ok(*config),
-        Ok(Command::Print(_) | Command::Check(_)) => Err("the command line has changed".into()),
+        Ok(Command::Print(_) | Command::Check(_) | Command::Upgrade(_)) => {
+            Err("the command line has changed".into())
+        }
         Err(exit) => Err(exit.message),
     }
 }

@@ -18,7 +18,7 @@ use ringress::control::dns::Resolver;
 use ringress::control::log_writer::LogWriter;
 use ringress::flags::{self, Command};
 use ringress::limits;
-use ringress::net::listener;
+use ringress::net::listener::{self, Door};
 use ringress::net::shared::{Budget, Shared};
 use ringress::net::site::Site;
 use ringress::net::thread::{self, Setup};
@@ -152,10 +152,17 @@ fn start_worker(log: &str) -> SocketAddr {
     let options = Arc::new(config.listeners[0].clone());
     let endpoints = Resolver::default().resolve(&config);
     let (writer, mut sinks) = LogWriter::start(&config.access_log, 1).unwrap();
+    let door = |socket| Door { options: Arc::clone(&options), socket, kept: Arc::default() };
+    let (ready, go) = (std::sync::mpsc::channel().0, std::sync::mpsc::channel());
+    go.0.send(()).unwrap();
+    sockets.iter().for_each(|socket| listener::listen(socket).unwrap());
     let setup = Setup {
         index: 0,
         core: None,
-        listeners: sockets.into_iter().map(|socket| (Arc::clone(&options), socket)).collect(),
+        doors: sockets.into_iter().map(door).collect(),
+        ready,
+        go: go.1,
+        pulse: Arc::default(),
         doorbell: rustix::event::eventfd(0, rustix::event::EventfdFlags::CLOEXEC).unwrap(),
         shared: Arc::new(Shared::new(
             Site::new(config, endpoints, OriginTls::default(), [1, 2]),

@@ -82,6 +82,8 @@ pub struct Config {
     pub log_level: String,
     /// Addresses where metrics and probes are served; may be empty.
     pub admin: Vec<SocketAddr>,
+    /// Where the process that serves is named.
+    pub pid_file: Option<PathBuf>,
 }
 
 /// An address to accept clients on.

@@ -14,9 +14,10 @@
 use std::io::{self, ErrorKind, Read, Write};
 use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
 use std::os::fd::OwnedFd;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Condvar, Mutex, PoisonError};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+
+use rustix::event::{EventfdFlags, PollFd, PollFlags, eventfd, poll};
 
 use crate::h1::head::{Parsed, parse_request};
 use crate::h1::{Fields, HeadScan, Known, Method, RequestHead};
@@ -65,51 +66,63 @@ impl Subject {
 /// about to end.
 #[derive(Debug)]
 pub struct Admin {
-    listeners: Vec<Arc<TcpListener>>,
-    stopping: Arc<AtomicBool>,
+    /// An eventfd: rings when the threads are to end. Their sockets may be those of a successor too, so nothing is done to
+    /// the sockets themselves.
+    stop: Arc<OwnedFd>,
+    places: Arc<Places>,
 }
 
 impl Admin {
     /// Starts a thread per address.
     ///
     /// # Errors
-    /// A thread cannot be started, or a socket cannot be made a blocking one.
+    /// A thread cannot be started, or a socket cannot be made one that does not block.
     pub fn start(sockets: Vec<OwnedFd>, subject: Subject) -> io::Result<Admin> {
-        let (subject, places) = (Arc::new(subject), Arc::new(Places::default()));
-        let mut admin = Admin { listeners: Vec::new(), stopping: Arc::default() };
+        let subject = Arc::new(subject);
+        let places = Arc::new(Places::new(sockets.len()));
+        let admin = Admin { stop: Arc::new(eventfd(0, EventfdFlags::CLOEXEC)?), places };
         for socket in sockets {
-            let listener = Arc::new(TcpListener::from(socket));
-            listener.set_nonblocking(false)?;
-            admin.listeners.push(Arc::clone(&listener));
-            let (subject, places) = (Arc::clone(&subject), Arc::clone(&places));
-            let stopping = Arc::clone(&admin.stopping);
-            let body = move || accept(&listener, &stopping, &places, &subject);
+            let listener = TcpListener::from(socket);
+            listener.set_nonblocking(true)?; // a successor may be faster
+            let (subject, places) = (Arc::clone(&subject), Arc::clone(&admin.places));
+            let stop = Arc::clone(&admin.stop);
+            let body = move || {
+                accept(&listener, &stop, &places, &subject);
+                places.free();
+            };
             std::thread::Builder::new().name("admin".into()).spawn(body)?;
         }
         Ok(admin)
+    }
+
+    /// Accepts nobody any more.
+    pub fn stop(&self) {
+        let _ = rustix::io::write(&*self.stop, &1u64.to_ne_bytes());
+    }
+
+    /// Waits for those who were accepted, as long as it takes those who are quick.
+    pub fn finish(self) {
+        self.stop();
+        self.places.wait_until_empty(Duration::from_millis(limits::ADMIN_GRACE_MS));
     }
 }
 
 impl Drop for Admin {
     fn drop(&mut self) {
-        self.stopping.store(true, Ordering::Relaxed);
-        for listener in &self.listeners {
-            // Ends accept(2), which closing the descriptor would not.
-            let _ = rustix::net::shutdown(listener, rustix::net::Shutdown::Both);
-        }
+        self.stop();
     }
 }
 
-fn accept(listener: &TcpListener, stopping: &AtomicBool, places: &Arc<Places>, subject: &Arc<Subject>) {
-    loop {
-        let accepted = listener.accept();
-        if stopping.load(Ordering::Relaxed) {
-            return;
-        }
-        let Ok((stream, _)) = accepted else {
-            // No descriptor, no memory: the workers say so.
-            std::thread::sleep(Duration::from_millis(limits::ACCEPT_PAUSE_MS));
-            continue;
+fn accept(listener: &TcpListener, stop: &OwnedFd, places: &Arc<Places>, subject: &Arc<Subject>) {
+    while wait(listener, stop) {
+        let stream = match listener.accept() {
+            Ok((stream, _)) => stream,
+            Err(error) if error.kind() == ErrorKind::WouldBlock => continue,
+            Err(_) => {
+                // No descriptor, no memory: the workers say so.
+                std::thread::sleep(Duration::from_millis(limits::ACCEPT_PAUSE_MS));
+                continue;
+            }
         };
         let (place, subject) = (places.take(), Arc::clone(subject));
         let body = move || {
@@ -121,21 +134,47 @@ fn accept(listener: &TcpListener, stopping: &AtomicBool, places: &Arc<Places>, s
     }
 }
 
-/// Counts the connections that are being served.
-#[derive(Debug, Default)]
+/// Waits for a client; false when it is time to end.
+fn wait(listener: &TcpListener, stop: &OwnedFd) -> bool {
+    let mut fds = [PollFd::new(stop, PollFlags::IN), PollFd::new(listener, PollFlags::IN)];
+    if poll(&mut fds, None).is_err() {
+        return true; // a signal
+    }
+    let [stop, _] = fds;
+    stop.revents().is_empty()
+}
+
+/// Counts the connections that are being served, and the threads that accept them.
+#[derive(Debug)]
 struct Places {
     taken: Mutex<usize>,
     freed: Condvar,
+    accepting: usize,
 }
 
 impl Places {
+    /// All free, for so many threads that accept.
+    fn new(accepting: usize) -> Places {
+        Places { taken: Mutex::new(accepting), freed: Condvar::new(), accepting }
+    }
+
     /// Waits for a place.
     fn take(self: &Arc<Self>) -> Place {
         let taken = self.taken.lock().unwrap_or_else(PoisonError::into_inner);
-        let full = |taken: &mut usize| *taken >= limits::ADMIN_CONNECTIONS_MAX;
+        let full = |taken: &mut usize| *taken >= self.accepting + limits::ADMIN_CONNECTIONS_MAX;
         let mut taken = self.freed.wait_while(taken, full).unwrap_or_else(PoisonError::into_inner);
         *taken += 1;
         Place(Arc::clone(self))
+    }
+
+    fn free(&self) {
+        *self.taken.lock().unwrap_or_else(PoisonError::into_inner) -= 1;
+        self.freed.notify_all();
+    }
+
+    fn wait_until_empty(&self, patience: Duration) {
+        let taken = self.taken.lock().unwrap_or_else(PoisonError::into_inner);
+        drop(self.freed.wait_timeout_while(taken, patience, |taken| *taken > 0));
     }
 }
 
@@ -145,8 +184,7 @@ struct Place(Arc<Places>);
 
 impl Drop for Place {
     fn drop(&mut self) {
-        *self.0.taken.lock().unwrap_or_else(PoisonError::into_inner) -= 1;
-        self.0.freed.notify_one();
+        self.0.free();
     }
 }
 
@@ -208,6 +246,8 @@ fn answer(head: &RequestHead, fields: &Fields, bytes: &[u8], subject: &Subject) 
         b"/healthz" => Reply::text(200, "ok\n".into()),
         b"/readyz" => match subject.shared.lifecycle() {
             Lifecycle::Running => Reply::text(200, "ok\n".into()),
+            // Asked before a successor had taken over, and answered after: the service is as ready as ever.
+            Lifecycle::Draining if subject.shared.has_successor() => Reply::text(200, "ok\n".into()),
             Lifecycle::Draining | Lifecycle::Cutting => Reply::text(503, "draining\n".into()),
         },
         _ => Reply::text(404, "not here: there are /metrics, /healthz and /readyz\n".into()),
@@ -342,7 +382,7 @@ mod tests {
 
     #[test]
     fn places_are_bounded_and_given_back() {
-        let places = Arc::new(Places::default());
+        let places = Arc::new(Places::new(0));
         let mut all: Vec<Place> = (0..limits::ADMIN_CONNECTIONS_MAX).map(|_| places.take()).collect();
         let (taken, waits) = std::sync::mpsc::channel();
         let next = Arc::clone(&places);

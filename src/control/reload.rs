@@ -87,14 +87,15 @@ pub struct Loading {
 }
 
 impl Reloader {
-    /// Starts the thread.
+    /// Starts the thread. It calls `loaded` after each order, whatever came of it.
     ///
     /// # Errors
     /// The thread cannot be started.
-    pub fn start(loading: Loading) -> io::Result<Reloader> {
+    pub fn start(loading: Loading, loaded: impl Fn() + Send + 'static) -> io::Result<Reloader> {
         let (orders, ordered) = sync_channel(limits::RELOADS_WAITING_MAX);
-        let thread =
-            std::thread::Builder::new().name("reload".into()).spawn(move || watch(loading, &ordered))?;
+        let thread = std::thread::Builder::new()
+            .name("reload".into())
+            .spawn(move || watch(loading, &ordered, &loaded))?;
         Ok(Reloader { orders, _thread: thread })
     }
 
@@ -127,7 +128,7 @@ impl Orders {
     }
 }
 
-fn watch(mut loading: Loading, ordered: &Receiver<Order>) {
+fn watch(mut loading: Loading, ordered: &Receiver<Order>, done: &impl Fn()) {
     let mut loaded = loading.stamps();
     let mut seen = loaded.clone();
     loop {
@@ -144,6 +145,9 @@ fn watch(mut loading: Loading, ordered: &Receiver<Order>) {
             let outcome = loading.reload();
             loaded = loading.stamps(); // of the files that it names now
             seen.clone_from(&loaded);
+            if order.is_some() {
+                done();
+            }
             if let Some(Some(reply)) = order {
                 let _ = reply.send(outcome);
             }
@@ -224,7 +228,7 @@ impl Loading {
 type Setting = (&'static str, fn(&Config, &Config) -> bool);
 
 /// What is set up once, before the first worker starts.
-const FIXED: [Setting; 10] = [
+const FIXED: [Setting; 11] = [
     ("listeners", |a, b| a.listeners != b.listeners),
     ("workers", |a, b| a.workers != b.workers),
     ("pin", |a, b| a.pin != b.pin),
@@ -235,6 +239,7 @@ const FIXED: [Setting; 10] = [
     ("log-query", |a, b| a.log_query != b.log_query),
     ("log-level", |a, b| a.log_level != b.log_level),
     ("admin", |a, b| a.admin != b.admin),
+    ("pid-file", |a, b| a.pid_file != b.pid_file),
 ];
 
 fn check_restart(old: &Config, new: &Config) -> Result<(), ReloadError> {

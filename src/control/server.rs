@@ -3,28 +3,31 @@
 //! ```text
 //!  limits ─▶ ring probe ─▶ demo origin ─▶ names ─▶ certificates ─▶ access log ─▶ listeners ─▶ workers ─▶ admin ─▶ events ─▶ drain
 //! ```
-//! Whatever can fail fails before the first worker starts, with an error that says what to do.
+//! Whatever can fail fails before the first worker accepts anybody, with an error that says what to do. A process that
+//! takes over from another ([`super::handover`]) starts in the same way, with listeners that it is given.
 
 use std::hash::{BuildHasher, RandomState};
 use std::net::SocketAddr;
 use std::os::fd::OwnedFd;
-use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
+use std::path::PathBuf;
+use std::sync::atomic::AtomicU32;
+use std::sync::mpsc::{Receiver, Sender, channel};
 use std::sync::{Arc, Mutex};
-use std::time::{Duration, Instant};
 
 use arc_swap::ArcSwap;
-use rustix::io::Errno;
 use rustix::process::{Resource, getrlimit, setrlimit};
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM, SIGUSR1, SIGUSR2};
-use signal_hook::iterator::Signals;
+use signal_hook::iterator::SignalsInfo;
+use signal_hook::iterator::exfiltrator::WithOrigin;
+use signal_hook::iterator::exfiltrator::origin::Origin;
 
 use tracing_appender::non_blocking::{NonBlockingBuilder, WorkerGuard};
 
-use crate::config::{Config, Listener, Service, Upstream};
+use crate::config::{Config, Service, Upstream};
 use crate::limits;
-use crate::net::listener;
+use crate::net::listener::Door;
 use crate::net::log_sink::LogSink;
-use crate::net::shared::{Budget, Lifecycle, Shared};
+use crate::net::shared::{Budget, Shared};
 use crate::net::site::Site;
 use crate::net::steer::Crew;
 use crate::net::thread::{self, Setup};
@@ -32,37 +35,45 @@ use crate::telemetry::metrics::{self, Counter, Shard};
 
 use super::admin::{self, Admin, Subject};
 use super::dns::{Refresher, Resolver};
+use super::handover::{Predecessor, Program};
 use super::log_writer::LogWriter;
-use super::reload::{Loading, Orders, Reloader, Sources};
+use super::pid_file::PidFile;
+use super::reload::{Loading, Reloader, Sources};
+use super::sockets::{Inheritance, Sockets};
 use super::start_error::StartError;
+use super::supervisor::{Ended, Event, Handle, Succession, Supervisor, lost_lines};
+use super::systemd::{self, Notifier, Watchdog};
 use super::tls::{self, Loader};
-
-/// What the main thread waits for.
-enum Event {
-    Signal(i32),
-    WorkerEnded { index: usize, reason: Option<String> },
-}
-
-/// How the server stopped.
-enum Ended {
-    /// Every worker has finished.
-    Drained,
-    /// The operator did not want to wait.
-    Abandoned,
-}
-
-/// A running worker, as seen from the main thread.
-struct Handle {
-    metrics: Arc<Shard>,
-}
 
 /// Runs the server until a signal stops it.
 ///
 /// # Errors
 /// It could not start, or a worker died.
-pub fn run(mut config: Config, sources: Sources) -> Result<(), StartError> {
+pub fn run(config: Config, sources: Sources) -> Result<(), StartError> {
+    let passed = systemd::activation();
+    let program = Program::of_this_process();
+    let (mut predecessor, heir) = match Predecessor::greet().map_err(StartError::Handover)? {
+        Some((predecessor, handed)) => (Some(predecessor), Inheritance::new(handed)),
+        None => (None, Inheritance::new(passed)),
+    };
+    let ended = serve(config, sources, program, &mut predecessor, heir);
+    if let (Err(error), Some(predecessor)) = (&ended, predecessor) {
+        predecessor.failed(&error.to_string());
+    }
+    ended
+}
+
+/// Takes the `predecessor` when it has been told that we are ready.
+fn serve(
+    mut config: Config,
+    sources: Sources,
+    program: Program,
+    predecessor: &mut Option<Predecessor>,
+    heir: Inheritance,
+) -> Result<(), StartError> {
     let _log = log_to_stderr(&config.log_level);
     log_panics();
+    let notifier = Notifier::from_env();
     let workers = cores(&config);
     let budget = descriptors(&config, workers.len())?;
     drop(thread::runtime().map_err(|error| StartError::Ring { error })?);
@@ -77,8 +88,7 @@ pub fn run(mut config: Config, sources: Sources) -> Result<(), StartError> {
     let server_tls = Loader::load(&config)?;
     let upstream_tls = tls::upstream(&config)?;
     let (log, sinks) = LogWriter::start(&config.access_log, workers.len()).map_err(StartError::AccessLog)?;
-    let (addresses, listeners) = bind_all(&config, workers.len())?;
-    let admin = bind_admin(&config)?;
+    let Sockets { addresses, doors, admin, estate } = Sockets::open(&config, workers.len(), heir)?;
     let mut shared = Shared::new(
         Site::new(config, endpoints, upstream_tls, [random(), random()]),
         budget,
@@ -90,26 +100,50 @@ pub fn run(mut config: Config, sources: Sources) -> Result<(), StartError> {
     let (loader, server_tls) = server_tls.unzip();
     shared.tls = server_tls.map(ArcSwap::from_pointee);
     let shared = Arc::new(shared);
+    let (events_tx, events) = channel();
     let publisher = Arc::new(Mutex::new(resolver));
     let loading =
         Loading { sources, demo, loader, publisher: Arc::clone(&publisher), shared: Arc::clone(&shared) };
-    let reloader =
-        Reloader::start(loading).map_err(|error| StartError::System { what: "the reload thread", error })?;
+    let reloaded = events_tx.clone();
+    let reloader = Reloader::start(loading, move || _ = reloaded.send(Event::Reloaded))
+        .map_err(|error| StartError::System { what: "the reload thread", error })?;
     let refresher = Refresher::start(publisher, Arc::clone(&shared))
         .map_err(|error| StartError::System { what: "the resolver thread", error })?;
-    let (events_tx, events) = channel();
     watch_signals(events_tx.clone())?;
-    let handles = start_workers(workers, listeners, sinks, &shared, &events_tx)?;
-    announce(&shared.site.load().config, &addresses);
+    let (handles, gates) = start_workers(workers, doors, sinks, &shared, &events_tx, &events)?;
+    Sockets::listen(&estate)?;
+    let site = shared.site.load_full();
+    let pid_file = site.config.pid_file.clone().map(write_pid_file).transpose()?;
+    gates.into_iter().for_each(|gate| _ = gate.send(()));
+    announce(&site.config, &addresses);
     let admin = start_admin(admin, &shared, &handles)?;
-    let ended = supervise(&shared, &handles, &events, &log, &reloader.orders());
-    drop((refresher, reloader, admin));
+    match predecessor.take() {
+        Some(predecessor) => predecessor.ready(estate.addresses()),
+        None => notifier.ready(),
+    }
+    let watchdog = Watchdog::from_env(handles.iter().map(|handle| Arc::clone(&handle.pulse)));
+    let supervisor = Supervisor {
+        shared: &shared,
+        handles: &handles,
+        events: &events,
+        log: &log,
+        reloads: reloader.orders(),
+        notifier,
+        watchdog,
+        succession: Succession::new(program, estate, events_tx, admin, pid_file),
+    };
+    let ended = supervisor.run();
+    drop((refresher, reloader));
     farewell(&handles, &log);
     match ended? {
         Ended::Drained => log.finish(),
         Ended::Abandoned => {} // workers still hold the log; it goes with the process
     }
     Ok(())
+}
+
+fn write_pid_file(file: PathBuf) -> Result<PidFile, StartError> {
+    PidFile::write(file.clone()).map_err(|error| StartError::PidFile { file, error })
 }
 
 /// What libraries say of single connections, in words that a peer chooses, is for whoever asks for it by name
@@ -160,8 +194,8 @@ fn descriptors(config: &Config, workers: usize) -> Result<Budget, StartError> {
     let limit = getrlimit(Resource::Nofile).current.unwrap_or(u64::MAX);
     let listeners = config.listeners.len();
     let admin =
-        if config.admin.is_empty() { 0 } else { limits::ADMIN_CONNECTIONS_MAX + 2 * config.admin.len() };
-    let reserved = limits::DESCRIPTORS_RESERVED + workers * (4 + 2 * listeners) + admin;
+        if config.admin.is_empty() { 0 } else { limits::ADMIN_CONNECTIONS_MAX + 3 * config.admin.len() };
+    let reserved = limits::DESCRIPTORS_RESERVED + workers * (4 + 3 * listeners) + admin;
     let available = usize::try_from(limit).unwrap_or(usize::MAX).saturating_sub(reserved);
     let mut budget = Budget::within(available, workers);
     if budget.connections == 0 {
@@ -183,83 +217,17 @@ fn descriptors(config: &Config, workers: usize) -> Result<Budget, StartError> {
     Ok(budget)
 }
 
-type Listeners = Vec<Vec<(Arc<Listener>, OwnedFd)>>;
-type Addresses = Vec<(Service, SocketAddr)>;
-
-/// Binds every address once per worker; returns the addresses with their real ports, and each worker's sockets.
-fn bind_all(config: &Config, workers: usize) -> Result<(Addresses, Listeners), StartError> {
-    let mut addresses = Vec::new();
-    let mut listeners: Listeners = (0..workers).map(|_| Vec::new()).collect();
-    for listener in &config.listeners {
-        let &Listener { address, service, .. } = listener;
-        let options = Arc::new(listener.clone());
-        let all: Vec<SocketAddr> = config.addresses(service).collect();
-        let Some((bound, sockets)) = bind_one(address, &all, workers)? else { continue };
-        addresses.push((service, bound));
-        for (worker, socket) in listeners.iter_mut().zip(sockets) {
-            worker.push((Arc::clone(&options), socket));
-        }
-    }
-    Ok((addresses, listeners))
-}
-
-/// Binds the addresses of `--admin`.
-fn bind_admin(config: &Config) -> Result<Vec<admin::Bound>, StartError> {
-    let mut bound = Vec::new();
-    for address in &config.admin {
-        if let Some((address, sockets)) = bind_one(*address, &config.admin, 1)? {
-            bound.extend(sockets.into_iter().map(|socket| (address, socket)));
-        }
-    }
-    Ok(bound)
-}
-
-/// Binds `address`, one of `all`, once per worker; `None` if it is one that this host can do without.
-fn bind_one(
-    address: SocketAddr,
-    all: &[SocketAddr],
-    workers: usize,
-) -> Result<Option<(SocketAddr, Vec<OwnedFd>)>, StartError> {
-    match bind_patiently(address, workers) {
-        Ok(bound) => Ok(Some(bound)),
-        Err(error) if is_missing_ipv6(all, address, &error) => {
-            tracing::warn!("this host has no IPv6: not listening on {address}");
-            Ok(None)
-        }
-        Err(error) => Err(StartError::Bind { address, error }),
-    }
-}
-
-/// Binds, waiting a moment for a port that a process killed just now still seems to hold: the kernel tears its
-/// rings, and with them its listening sockets, down behind its back.
-fn bind_patiently(address: SocketAddr, workers: usize) -> std::io::Result<(SocketAddr, Vec<OwnedFd>)> {
-    let give_up = Instant::now() + Duration::from_millis(limits::BIND_PATIENCE_MS);
-    loop {
-        match listener::bind(address, workers) {
-            Err(error)
-                if Errno::from_io_error(&error) == Some(Errno::ADDRINUSE) && Instant::now() < give_up =>
-            {
-                std::thread::sleep(Duration::from_millis(limits::BIND_RETRY_MS));
-            }
-            bound => return bound,
-        }
-    }
-}
-
-/// `--listen :80` means both families; on a host without IPv6 the other one is enough.
-fn is_missing_ipv6(all: &[SocketAddr], address: SocketAddr, error: &std::io::Error) -> bool {
-    let twin = SocketAddr::from((std::net::Ipv4Addr::UNSPECIFIED, address.port()));
-    Errno::from_io_error(error) == Some(Errno::AFNOSUPPORT)
-        && address.ip() == std::net::Ipv6Addr::UNSPECIFIED
-        && all.contains(&twin)
-}
-
 fn watch_signals(events: Sender<Event>) -> Result<(), StartError> {
     let system = |error| StartError::System { what: "the signal handlers", error };
-    let mut signals = Signals::new([SIGTERM, SIGINT, SIGUSR1, SIGHUP, SIGUSR2]).map_err(system)?;
+    let mut signals =
+        SignalsInfo::<WithOrigin>::new([SIGTERM, SIGINT, SIGUSR1, SIGHUP, SIGUSR2]).map_err(system)?;
     let watch = move || {
-        for signal in signals.forever() {
-            if events.send(Event::Signal(signal)).is_err() {
+        for Origin { signal, process, .. } in signals.forever() {
+            let event = match signal {
+                SIGUSR2 => Event::Upgrade { asking: process.map(|process| process.pid.cast_unsigned()) },
+                signal => Event::Signal(signal),
+            };
+            if events.send(event).is_err() {
                 return;
             }
         }
@@ -268,23 +236,31 @@ fn watch_signals(events: Sender<Event>) -> Result<(), StartError> {
     Ok(())
 }
 
+/// Starts the workers, and waits until each has what it needs. They accept nobody before their gates say so.
 fn start_workers(
     cores: Vec<Option<core_affinity::CoreId>>,
-    listeners: Listeners,
+    doors: Vec<Vec<Door>>,
     sinks: Vec<LogSink>,
     shared: &Arc<Shared>,
     events: &Sender<Event>,
-) -> Result<Vec<Handle>, StartError> {
+    ended: &Receiver<Event>,
+) -> Result<(Vec<Handle>, Vec<Sender<()>>), StartError> {
     let mut sinks = sinks.into_iter();
-    let mut handles = Vec::new();
-    for (index, (core, listeners)) in cores.into_iter().zip(listeners).enumerate() {
+    let (mut handles, mut gates) = (Vec::new(), Vec::new());
+    let (ready_tx, ready) = channel();
+    for (index, (core, doors)) in cores.into_iter().zip(doors).enumerate() {
         let system = |error: std::io::Error| StartError::System { what: "a worker", error };
-        let metrics = Arc::new(Shard::default());
-        handles.push(Handle { metrics: Arc::clone(&metrics) });
+        let (metrics, pulse) = (Arc::new(Shard::default()), Arc::new(AtomicU32::new(0)));
+        handles.push(Handle { metrics: Arc::clone(&metrics), pulse: Arc::clone(&pulse) });
+        let (gate, go) = channel();
+        gates.push(gate);
         let setup = Setup {
             index,
             core,
-            listeners,
+            doors,
+            ready: ready_tx.clone(),
+            go,
+            pulse,
             doorbell: shared.crew.doorbell(index).map_err(system)?,
             shared: Arc::clone(shared),
             metrics,
@@ -303,7 +279,23 @@ fn start_workers(
         };
         std::thread::Builder::new().name(format!("worker-{index}")).spawn(body).map_err(system)?;
     }
-    Ok(handles)
+    drop(ready_tx);
+    for _ in &handles {
+        if ready.recv().is_err() {
+            return Err(worker_failed(ended));
+        }
+    }
+    Ok((handles, gates))
+}
+
+/// A worker ended before it was ready: it has said why, or is about to.
+fn worker_failed(events: &Receiver<Event>) -> StartError {
+    for event in events {
+        if let Event::WorkerEnded { index, reason: Some(reason) } = event {
+            return StartError::WorkerDied { index, reason };
+        }
+    }
+    StartError::WorkerDied { index: 0, reason: "no reason given".into() }
 }
 
 /// 64 random bits from the seed that the standard library draws for its hash maps.
@@ -349,88 +341,6 @@ fn start_admin(
         tracing::info!("ringress admin on {address}");
     }
     Ok(Some(admin))
-}
-
-/// Waits for the order to stop, then for the workers to finish what they have.
-fn supervise(
-    shared: &Arc<Shared>,
-    handles: &[Handle],
-    events: &Receiver<Event>,
-    log: &LogWriter,
-    reloads: &Orders,
-) -> Result<Ended, StartError> {
-    let mut running = handles.len();
-    let mut cut_at: Option<Instant> = None;
-    let mut lost_lines = LostLines::default();
-    while running > 0 {
-        let wait =
-            cut_at.map_or(REPORT_PAUSE, |at| at.saturating_duration_since(Instant::now()).min(REPORT_PAUSE));
-        match events.recv_timeout(wait) {
-            Ok(Event::Signal(SIGUSR1)) => log.reopen(),
-            Ok(Event::Signal(SIGHUP)) => reloads.reload(),
-            Ok(Event::Signal(SIGUSR2)) => tracing::warn!(
-                "nothing to do: SIGHUP loads certificates again (with --tls-listen), SIGUSR1 reopens the access log"
-            ),
-            Ok(Event::Signal(_)) if shared.lifecycle() == Lifecycle::Cutting => return Ok(Ended::Abandoned),
-            Ok(Event::Signal(_)) if shared.lifecycle() == Lifecycle::Draining => {
-                tracing::warn!(connections = shared.connections(), "second signal: cutting what still runs");
-                move_on(shared, Lifecycle::Cutting);
-                cut_at = Some(Instant::now() + Duration::from_millis(limits::CUT_GRACE_MS));
-            }
-            Ok(Event::Signal(_)) => {
-                let drain = shared.site.load().config.timeouts.drain;
-                tracing::info!(connections = shared.connections(), timeout = ?drain, "draining");
-                move_on(shared, Lifecycle::Draining);
-                cut_at = drain.and_then(|drain| Instant::now().checked_add(drain));
-            }
-            Ok(Event::WorkerEnded { reason: None, .. }) => running -= 1,
-            Ok(Event::WorkerEnded { index, reason: Some(reason) }) => {
-                return Err(StartError::WorkerDied { index, reason });
-            }
-            Err(RecvTimeoutError::Timeout) if cut_at.is_some_and(|at| at <= Instant::now()) => {
-                if shared.lifecycle() == Lifecycle::Cutting {
-                    return Ok(Ended::Abandoned);
-                }
-                tracing::warn!(connections = shared.connections(), "drain timeout: cutting what still runs");
-                move_on(shared, Lifecycle::Cutting);
-                cut_at = Some(Instant::now() + Duration::from_millis(limits::CUT_GRACE_MS));
-            }
-            Err(RecvTimeoutError::Timeout) => lost_lines.report(handles, log),
-            Err(RecvTimeoutError::Disconnected) => return Ok(Ended::Abandoned),
-        }
-    }
-    Ok(Ended::Drained)
-}
-
-/// How often the main thread looks for something to report.
-const REPORT_PAUSE: Duration = Duration::from_secs(5);
-
-/// Access-log lines lost so far, as last reported.
-#[derive(Debug, Default)]
-struct LostLines(u64);
-
-impl LostLines {
-    /// Warns when more were lost since the last look.
-    fn report(&mut self, handles: &[Handle], log: &LogWriter) {
-        let lost = lost_lines(handles, log);
-        if lost > self.0 {
-            tracing::warn!(
-                lost,
-                "access log: lines were lost, because the output is too slow or failing; the traffic goes on"
-            );
-            self.0 = lost;
-        }
-    }
-}
-
-/// Lines that workers dropped, and lines that the output did not take.
-fn lost_lines(handles: &[Handle], log: &LogWriter) -> u64 {
-    handles.iter().map(|handle| handle.metrics.value(Counter::LogLinesDropped)).sum::<u64>() + log.lost()
-}
-
-fn move_on(shared: &Shared, next: Lifecycle) {
-    shared.advance_to(next);
-    shared.crew.ring_all();
 }
 
 fn farewell(handles: &[Handle], log: &LogWriter) {

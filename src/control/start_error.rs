@@ -2,6 +2,7 @@
 
 use std::io;
 use std::net::SocketAddr;
+use std::path::PathBuf;
 
 use rustix::io::Errno;
 
@@ -44,6 +45,17 @@ pub enum StartError {
          --access-log"
     )]
     AccessLog(io::Error),
+    /// The pid file could not be written.
+    #[error("cannot write --pid-file {}: {error}. Its directory must exist and be writable for this user", file.display())]
+    PidFile {
+        /// Where it was to be.
+        file: PathBuf,
+        /// What the kernel said.
+        error: io::Error,
+    },
+    /// The process before us did not hand over as it should.
+    #[error("cannot take over from the running process: {0}")]
+    Handover(io::Error),
     /// The demo's origin could not start.
     #[error("cannot start the demo origin: {0}")]
     Demo(io::Error),

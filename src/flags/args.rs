@@ -62,6 +62,8 @@ pub enum Action {
     Check(Box<Settings>),
     /// Print the effective configuration as `check` does, or what is known about configuration files
     Config(Box<ConfigArgs>),
+    /// Have a running server replaced by a new one, without losing a connection, and wait for the outcome
+    Upgrade(UpgradeArgs),
     /// Print the man page (roff)
     Man,
     /// Print a completion script
@@ -83,6 +85,18 @@ pub struct ConfigArgs {
     /// The same flags as for serving.
     #[command(flatten)]
     pub settings: Settings,
+}
+
+/// The server to replace.
+#[derive(Args, Debug)]
+#[group(required = true, multiple = false)]
+pub struct UpgradeArgs {
+    /// Process id of the server
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=i64::from(i32::MAX)))]
+    pub pid: Option<u32>,
+    /// What the server was given as --pid-file
+    #[arg(long, value_name = "PATH")]
+    pub pid_file: Option<PathBuf>,
 }
 
 /// Every flag, by topic.
@@ -115,6 +129,9 @@ pub struct Settings {
     /// Metrics and probes.
     #[command(flatten)]
     pub admin: AdminArgs,
+    /// The process.
+    #[command(flatten)]
+    pub process: ProcessArgs,
 }
 
 /// Listeners and origins.
@@ -463,4 +480,13 @@ pub struct AdminArgs {
     /// they are: keep it on loopback, such as 127.0.0.1:9901. Repeatable, or separated by commas. Default: none
     #[arg(long, env = "RINGRESS_ADMIN", value_name = "ADDR", value_delimiter = ',')]
     pub admin: Vec<Listen>,
+}
+
+/// The process; `docs/upgrade.md` has the details.
+#[derive(Args, Debug)]
+#[command(next_help_heading = "Process")]
+pub struct ProcessArgs {
+    /// File that names the process that serves, once it does; SIGUSR2 (ringress upgrade) changes it. Default: none
+    #[arg(long, env = "RINGRESS_PID_FILE", value_name = "PATH")]
+    pub pid_file: Option<PathBuf>,
 }

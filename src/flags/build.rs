@@ -71,7 +71,8 @@ pub enum BuildError {
 /// # Errors
 /// Settings that contradict each other.
 pub fn config(settings: Settings) -> Result<Config, BuildError> {
-    let Settings { basics, tls, threads, timeouts, limits, forwarding, pool, logs, admin } = settings;
+    let Settings { basics, tls, threads, timeouts, limits, forwarding, pool, logs, admin, process } =
+        settings;
     let Basics { listen, upstream: upstreams, http2, demo, config: _ } = basics;
     check_origins(&upstreams, demo)?;
     if forwarding.send_proxy.0.is_some() {
@@ -130,6 +131,7 @@ pub fn config(settings: Settings) -> Result<Config, BuildError> {
         log_query: logs.log_query,
         log_level: logs.log_level,
         admin,
+        pid_file: process.pid_file,
     })
 }
 

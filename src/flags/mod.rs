@@ -42,6 +42,17 @@ pub enum Command {
     Print(String),
     /// Print [`effective`] settings.
     Check(Box<Config>),
+    /// Have a running server replaced.
+    Upgrade(Running),
+}
+
+/// A server that runs.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Running {
+    /// The process with this id.
+    Process(u32),
+    /// The process that this file names.
+    File(PathBuf),
 }
 
 /// A command line that ends the process: bad usage, or `--help` and `--version`.
@@ -84,6 +95,11 @@ pub fn parse<I: IntoIterator<Item = OsString>>(argv: I, read: ReadFile<'_>) -> R
         Some(Action::Config(args)) if args.schema => Ok(Command::Print(file::schema())),
         Some(Action::Config(args)) if args.reference => Ok(Command::Print(file::reference())),
         Some(Action::Config(args)) => config(args.settings, within).map(Command::Check),
+        Some(Action::Upgrade(args)) => {
+            let file = args.pid_file.map(Running::File);
+            let running = args.pid.map(Running::Process).or(file);
+            running.map(Command::Upgrade).ok_or_else(|| usage("upgrade needs --pid or --pid-file"))
+        }
         Some(Action::Man) => man().map(Command::Print),
         Some(Action::Completions { shell }) => Ok(Command::Print(completions(shell))),
     }

@@ -3,7 +3,7 @@
 use thiserror::Error;
 
 use super::args::{
-    AdminArgs, Basics, ForwardingArgs, Limits, Logs, PoolArgs, Settings, Threads, TimeoutArgs,
+    AdminArgs, Basics, ForwardingArgs, Limits, Logs, PoolArgs, ProcessArgs, Settings, Threads, TimeoutArgs,
 };
 use super::tls::{TlsArgs, TlsError};
 use crate::config::Service;
@@ -55,6 +55,7 @@ pub fn lay(
     pool(document, &settings.pool, given);
     log(&mut document.log, &settings.logs, given);
     admin(&mut document.server, &settings.admin, given);
+    process(&mut document.server, &settings.process);
     Ok(())
 }
 
@@ -227,6 +228,12 @@ fn log(log: &mut document::Log, args: &Logs, given: &dyn Fn(&str) -> bool) {
     put(&mut log.format, given("log_format"), || args.log_format);
     put(&mut log.query, given("log_query"), || args.log_query);
     put(&mut log.level, given("log_level"), || LogLevel(args.log_level.clone()));
+}
+
+fn process(server: &mut document::Server, args: &ProcessArgs) {
+    if let Some(file) = &args.pid_file {
+        server.pid_file = Some(Value::new(file.clone()));
+    }
 }
 
 fn admin(server: &mut document::Server, args: &AdminArgs, given: &dyn Fn(&str) -> bool) {

@@ -95,6 +95,7 @@ fn defaults_are_those_of_the_pure_rooms() {
         log_query: false,
         log_level: "info".into(),
         admin: Vec::new(),
+        pid_file: None,
     };
     assert_eq!(run(&["--upstream", "127.0.0.1:3000"]), Ok(Command::Serve(Box::new(expected))));
 }
@@ -436,7 +437,7 @@ prop_compose! {
         (ping, dns_refresh) in (period(), period()),
         (access_log, json, log_query) in (access_log(), any::<bool>(), any::<bool>()),
         log_level in prop_oneof![Just("warn"), Just("info,ringress::net=debug")],
-        admin in admin(),
+        (admin, pid_file) in (admin(), proptest::option::of(file())),
     ) -> Config {
         let may_send_proxy = !upstreams.is_empty() && upstreams.iter().all(|upstream| !upstream.scheme.http2);
         let plain = listen.into_iter().map(|address| (address, Service::Plain));
@@ -468,6 +469,7 @@ prop_compose! {
             log_query,
             log_level: log_level.to_owned(),
             admin,
+            pid_file,
         }
     }
 }
@@ -533,6 +535,7 @@ const OTHER: &[(&str, &str)] = &[
     ("log-query=off", ""),
     ("log-level", "debug"),
     ("admin", "127.0.0.1:9902"),
+    ("pid-file", "/run/other.pid"),
 ];
 
 fn with_file(args: &str, file: &str) -> Config {
@@ -690,5 +693,17 @@ fn flags_of_tls_that_do_not_fit_are_refused_with_advice() {
     for (args, words) in cases {
         let message = refused(&[args, ["--upstream", "app:1"].as_slice()].concat());
         assert!(words.iter().all(|word| message.contains(word)), "{args:?}: {message}");
+    }
+}
+
+/// Goal: one server is named, no more and no fewer.
+#[test]
+fn upgrade_takes_one_process() {
+    assert_eq!(run(&["upgrade", "--pid", "7"]), Ok(Command::Upgrade(Running::Process(7))));
+    let file = Running::File("/run/a.pid".into());
+    assert_eq!(run(&["upgrade", "--pid-file", "/run/a.pid"]), Ok(Command::Upgrade(file)));
+    let both = ["upgrade", "--pid", "7", "--pid-file", "/run/a.pid"];
+    for args in [&["upgrade"][..], &["upgrade", "--pid", "0"], &both] {
+        refused(args);
     }
 }

@@ -10,6 +10,8 @@ use std::rc::Rc;
 
 use crate::config::Service;
 
+use crate::telemetry::metrics::Counter;
+
 use super::caller::{self, Caller};
 use super::client::Client;
 use super::client_h1::{self, Ended};
@@ -27,11 +29,14 @@ pub async fn serve_introduced(
     worker: Rc<Worker>,
     mut socket: Socket,
     caller: Caller,
-    admission: Admission,
+    mut admission: Admission,
     service: Service,
 ) {
     let introduced = Box::pin(caller::introduce(&worker, &mut socket, caller)).await;
     let Some(caller) = introduced else { return };
+    if !admission.claim(caller.address.ip()) {
+        return worker.metrics.add(Counter::ConnectionsRefused, 1);
+    }
     match service {
         Service::Tls => Box::pin(serve_tls(worker, socket, caller, admission)).await,
         Service::Plain | Service::Redirect => {

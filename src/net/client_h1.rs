@@ -204,7 +204,8 @@ impl Client {
         if self.transport.poll_readable(cx).is_ready() {
             return Poll::Ready(Ok(()));
         }
-        if arrival.started.is_none() && worker.shared.lifecycle() != Lifecycle::Running {
+        let shared = &worker.shared;
+        if arrival.started.is_none() && shared.lifecycle() != Lifecycle::Running && !shared.has_successor() {
             // A client that was let in a moment ago may have spoken before the ring says so.
             let spoken = self.transport.has_bytes();
             return Poll::Ready(if spoken { Ok(()) } else { Err(Failure::Timeout(Phase::Drain)) });

@@ -1,13 +1,15 @@
 //! Faults on demand, in debug builds only: how a test shows that a panic costs one connection, and that a
 //! dead worker stops the process.
 //!
-//! With `RINGRESS_FAULTS=on`, a request for [`PANIC`] panics in its connection and one for [`DIE`] panics in
-//! the worker. Release builds have neither.
+//! With `RINGRESS_FAULTS=on`, a request for [`PANIC`] panics in its connection, one for [`DIE`] panics in the worker, and
+//! one for [`HANG`] stops the worker for good. Release builds have none of them.
 
 /// Target of a request that panics in its connection.
 pub const PANIC: &[u8] = b"/.fault/panic";
 /// Target of a request that kills its worker.
 pub const DIE: &[u8] = b"/.fault/die";
+/// Target of a request that its worker never comes back from.
+pub const HANG: &[u8] = b"/.fault/hang";
 
 /// Provokes what `target` asks for.
 #[cfg(debug_assertions)]
@@ -20,6 +22,9 @@ pub fn provoke(target: &[u8]) {
     }
     if target == DIE && *ON {
         monoio::spawn(async { panic!("provoked") });
+    }
+    if target == HANG && *ON {
+        std::thread::sleep(std::time::Duration::MAX);
     }
 }
 

@@ -7,12 +7,13 @@ use std::os::fd::OwnedFd;
 use std::pin::pin;
 use std::rc::Rc;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering, fence};
 use std::task::Poll;
 use std::time::Duration;
 
 use rustix::io::Errno;
 use rustix::net::{SocketFlags, acceptfrom_with};
-use socket2::{Domain, Protocol, Socket, Type};
+use socket2::{Domain, Protocol, SockRef, Socket, Type};
 
 use crate::config::{Listener, Service};
 use crate::limits;
@@ -26,8 +27,19 @@ use super::socket::Socket as Connection;
 use super::steer::Arrival;
 use super::worker::{Hold, Worker};
 
-/// Binds `workers` sockets to one address, so that the kernel spreads connections over them. Returns the
-/// address with its real port.
+/// A socket that clients are accepted from.
+#[derive(Debug)]
+pub struct Door {
+    /// What its clients get.
+    pub options: Arc<Listener>,
+    /// Bound and listening.
+    pub socket: OwnedFd,
+    /// Somebody else holds the socket too, and accepts from it after us: when we stop, it stays open.
+    pub kept: Arc<AtomicBool>,
+}
+
+/// Binds `workers` sockets to one address, so that the kernel spreads connections over them once they [`listen`]. Returns
+/// the address with its real port.
 ///
 /// # Errors
 /// The address cannot be bound. A probe without SO_REUSEPORT comes first: with it, a second server on the
@@ -42,10 +54,40 @@ pub fn bind(address: SocketAddr, workers: usize) -> io::Result<(SocketAddr, Vec<
     for _ in 1..workers {
         sockets.push(socket(bound, true)?);
     }
-    for socket in &sockets {
-        socket.listen(limits::LISTEN_BACKLOG)?;
-    }
     Ok((bound, sockets.into_iter().map(OwnedFd::from).collect()))
+}
+
+/// Binds one more socket to an address that sockets of [`bind`] have.
+///
+/// # Errors
+/// Those who have it do not share it.
+pub fn join(bound: SocketAddr) -> io::Result<OwnedFd> {
+    socket(bound, true).map(OwnedFd::from)
+}
+
+/// Lets clients queue, from now on.
+///
+/// # Errors
+/// Another program was faster.
+pub fn listen(socket: &OwnedFd) -> io::Result<()> {
+    if rustix::net::sockopt::socket_acceptconn(socket)? {
+        return Ok(()); // with the backlog that its maker chose
+    }
+    SockRef::from(socket).listen(limits::LISTEN_BACKLOG)
+}
+
+/// Makes a socket that somebody else has bound what [`bind`] would have made of it. Returns its address.
+///
+/// # Errors
+/// It is no TCP socket.
+pub fn adopt(socket: &OwnedFd) -> io::Result<SocketAddr> {
+    let adopted = SockRef::from(socket);
+    let not_tcp = || io::Error::new(io::ErrorKind::InvalidInput, "not a TCP socket");
+    let bound = adopted.local_addr()?.as_socket().ok_or_else(not_tcp)?;
+    adopted.set_tcp_nodelay(true).map_err(|_| not_tcp())?;
+    adopted.set_nonblocking(true)?;
+    adopted.set_cloexec(true)?;
+    Ok(bound)
 }
 
 fn socket(address: SocketAddr, share: bool) -> io::Result<Socket> {
@@ -86,8 +128,11 @@ enum Batch {
     Starved(io::Error),
 }
 
-/// Accepts until the process drains; then takes what is queued, so that no client who was let in is reset.
-pub async fn accept(worker: Hold, listener: TcpListener, options: Arc<Listener>) {
+/// Accepts until the process drains; then takes what is queued, so that no client who was let in is reset. What is queued
+/// in a socket that is kept is for whoever keeps it.
+pub async fn accept(worker: Hold, door: Door) {
+    let Door { options, socket, kept } = door;
+    let listener = TcpListener::from(socket);
     let Ok(polled) = listener.try_clone().and_then(monoio::net::TcpListener::from_std) else {
         tracing::error!("cannot watch a listener; the process has no descriptor left");
         return;
@@ -95,6 +140,10 @@ pub async fn accept(worker: Hold, listener: TcpListener, options: Arc<Listener>)
     let mut quiet_until = Timestamp(0);
     loop {
         let running = wait_for_clients(&worker, &polled).await;
+        fence(Ordering::Acquire); // with the release that moved the lifecycle on, after `kept` was set
+        if !running && kept.load(Ordering::Relaxed) {
+            return;
+        }
         match accept_batch(&worker, &listener, &options) {
             Batch::Empty if !running => {
                 // Closing would not be enough: the ring's poll holds the socket, and with it the port, until the
@@ -178,7 +227,7 @@ fn hand_over(worker: &Worker, arrival: Arrival) -> Option<Arrival> {
 /// # Errors
 /// The runtime does not accept the descriptor.
 pub fn serve(worker: &Rc<Worker>, arrival: Arrival) -> io::Result<()> {
-    let Arrival { stream, peer, admission, options } = arrival;
+    let Arrival { stream, peer, mut admission, options } = arrival;
     let connection = Connection::tcp(stream)?;
     let service = options.service;
     let caller = Caller::of(worker, &connection, peer);
@@ -186,6 +235,8 @@ pub fn serve(worker: &Rc<Worker>, arrival: Arrival) -> io::Result<()> {
     if caller.speaks_for_others(&options.accept_proxy) {
         let introduced = accepted::serve_introduced(serving, connection, caller, admission, service);
         worker.spawn_connection(introduced);
+    } else if !admission.claim(caller.address.ip()) {
+        worker.metrics.add(Counter::ConnectionsRefused, 1);
     } else if service == Service::Tls {
         worker.spawn_connection(accepted::serve_tls(serving, connection, caller, admission));
     } else {

@@ -61,6 +61,9 @@ fn count(worker: &Worker, facts: &Facts) {
     match facts.failure {
         None => {}
         Some(Failure::ClientGone) => worker.metrics.add(Counter::ClientAborts, 1),
+        Some(Failure::RateLimited | Failure::TooManyAtOnce) => {
+            worker.metrics.add(Counter::RequestsLimited, 1)
+        }
         Some(Failure::BadRequestBody(_) | Failure::BodyTooLarge) => {
             worker.metrics.add(Counter::BodiesRefused, 1)
         }

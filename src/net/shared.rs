@@ -1,12 +1,14 @@
 //! What workers and control share: one immutable site, a few relaxed counters.
 
+use std::net::IpAddr;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU8, AtomicU64, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, AtomicUsize, Ordering};
 use std::time::Instant;
 
 use arc_swap::ArcSwap;
 
 use crate::limits;
+use crate::proxy::limit::concurrency::Place;
 
 use super::site::Site;
 use super::steer::Crew;
@@ -69,6 +71,8 @@ pub struct Shared {
     /// What the descriptor limit allows.
     pub budget: Budget,
     lifecycle: AtomicU8,
+    /// See [`Shared::has_successor`].
+    succeeded: AtomicBool,
 }
 
 impl Shared {
@@ -85,6 +89,7 @@ impl Shared {
             crew: Crew::default(),
             budget,
             lifecycle: AtomicU8::new(0),
+            succeeded: AtomicBool::new(false),
         }
     }
 
@@ -106,9 +111,21 @@ impl Shared {
         }
     }
 
-    /// Moves on; never back.
+    /// Moves on; never back. Whoever sees it and then fences sees all that was stored before.
     pub fn advance_to(&self, next: Lifecycle) {
-        self.lifecycle.fetch_max(next as u8, Ordering::Relaxed);
+        self.lifecycle.fetch_max(next as u8, Ordering::Release);
+    }
+
+    /// Another process takes new connections: those we have are still good for a last request each. To close an idle one
+    /// now would reset the client whose request is on its way.
+    #[must_use]
+    pub fn has_successor(&self) -> bool {
+        self.succeeded.load(Ordering::Relaxed)
+    }
+
+    /// See [`Shared::has_successor`]; to be said before the drain begins. False: the service as a whole ends.
+    pub fn set_successor(&self, there_is_one: bool) {
+        self.succeeded.store(there_is_one, Ordering::Relaxed);
     }
 
     /// Counts a client connection of `worker` in; `None` when `--max-connections` are open. Two workers may pass the last
@@ -120,7 +137,7 @@ impl Shared {
         }
         self.connections.fetch_add(1, Ordering::Relaxed);
         self.crew.enter(worker);
-        Some(Admission { shared: Arc::clone(self), worker })
+        Some(Admission { shared: Arc::clone(self), worker, place: None })
     }
 
     /// Client connections open now.
@@ -160,9 +177,24 @@ impl Reloads {
 pub struct Admission {
     shared: Arc<Shared>,
     worker: usize,
+    /// Its place among those of its client.
+    place: Option<Place>,
 }
 
 impl Admission {
+    /// Whether `client` may have another connection: `--max-connections-per-client`, which does not hold for trusted
+    /// proxies.
+    #[must_use]
+    pub fn claim(&mut self, client: IpAddr) -> bool {
+        let site = self.shared.site.load();
+        let Some(per_client) = &site.per_client else { return true };
+        if site.config.forwarding.trusted_proxies.iter().any(|net| net.contains(&client)) {
+            return true;
+        }
+        self.place = per_client.enter(client).ok();
+        self.place.is_some()
+    }
+
     /// From now on it is a connection of `worker`.
     pub fn move_to(&mut self, worker: usize) {
         self.shared.crew.enter(worker);

@@ -16,7 +16,7 @@ use std::time::Duration;
 use crate::config::{Config, Group as GroupConfig, Route};
 use crate::limits;
 use crate::proxy::endpoint::Endpoints;
-use crate::proxy::limit::Limits;
+use crate::proxy::limit::{ClientConnections, Limits};
 use crate::proxy::routing::Router;
 
 use super::clock::Clock;
@@ -40,6 +40,8 @@ pub struct Site {
     pub router: Arc<Router>,
     /// Limits of each route, in the order of the configuration.
     pub limits: Arc<[Limits]>,
+    /// How many connections a client may have.
+    pub per_client: Option<ClientConnections>,
     /// Some connections to origins begin with a PROXY header.
     pub passes_callers_on: bool,
     /// What limits hash their keys under.
@@ -55,6 +57,7 @@ impl Site {
             router: Arc::new(Router::new(&config.routes)),
             limits: config.routes.iter().map(|route| Limits::new(&route.limits, seed)).collect(),
             passes_callers_on: config.groups.iter().any(|group| group.send_proxy.is_some()),
+            per_client: config.max_connections_per_client.map(|max| ClientConnections::new(max, seed)),
             seed,
             config: Arc::new(config),
             endpoints: endpoints.into_iter().map(Arc::new).collect(),
@@ -80,11 +83,20 @@ impl Site {
             endpoints: endpoints.collect(),
             router: Arc::new(Router::new(&config.routes)),
             limits: limits.collect(),
+            per_client: self.per_client_of(&config),
             seed: self.seed,
             passes_callers_on: config.groups.iter().any(|group| group.send_proxy.is_some()),
             config: Arc::new(config),
             upstream_tls,
         }
+    }
+
+    /// The counts of connections, if they have the same bound.
+    fn per_client_of(&self, config: &Config) -> Option<ClientConnections> {
+        let max = config.max_connections_per_client?;
+        let same = self.config.max_connections_per_client == Some(max);
+        let known = self.per_client.clone().filter(|_| same);
+        Some(known.unwrap_or_else(|| ClientConnections::new(max, self.seed)))
     }
 
     /// The limits of `route`: those of its name, with all they know, if nothing has changed about them.
@@ -105,6 +117,7 @@ impl Site {
             upstream_tls: Arc::clone(&self.upstream_tls),
             router: Arc::clone(&self.router),
             limits: Arc::clone(&self.limits),
+            per_client: self.per_client.clone(),
             seed: self.seed,
             passes_callers_on: self.passes_callers_on,
         }

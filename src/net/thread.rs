@@ -6,16 +6,18 @@ use std::os::fd::OwnedFd;
 use std::pin::pin;
 use std::rc::Rc;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::mpsc::{Receiver, Sender};
+use std::task::Poll;
 
 use monoio::time::TimeDriver;
 use monoio::{IoUringDriver, Runtime, RuntimeBuilder};
 use rustix::io::Errno;
 
-use crate::config::Listener;
 use crate::limits;
 use crate::telemetry::metrics::Shard;
 
-use super::listener;
+use super::listener::{self, Door};
 use super::log_sink::LogSink;
 use super::memory;
 use super::shared::{Lifecycle, Shared};
@@ -29,8 +31,15 @@ pub struct Setup {
     pub index: usize,
     /// The core to pin to, if any.
     pub core: Option<core_affinity::CoreId>,
-    /// This worker's listening sockets, bound and listening, and what their clients get.
-    pub listeners: Vec<(Arc<Listener>, OwnedFd)>,
+    /// This worker's listening sockets.
+    pub doors: Vec<Door>,
+    /// Told when the worker has what it needs. It accepts nobody before `go` says so: control may yet give up, because
+    /// another worker failed.
+    pub ready: Sender<()>,
+    /// See `ready`.
+    pub go: Receiver<()>,
+    /// Counts the seconds in which the worker did something: one that hangs does not.
+    pub pulse: Arc<AtomicU32>,
     /// An eventfd: written to when [`Shared::lifecycle`] has moved on, and when others have handed connections over.
     pub doorbell: OwnedFd,
     /// The process.
@@ -85,7 +94,12 @@ pub fn run(setup: Setup) -> io::Result<()> {
     {
         tracing::warn!(worker = setup.index, core = core.id, "cannot pin to this core; running unpinned");
     }
-    runtime()?.block_on(serve(setup))
+    let mut runtime = runtime()?;
+    let _ = setup.ready.send(());
+    if setup.go.recv().is_err() {
+        return Ok(()); // control has given up
+    }
+    runtime.block_on(serve(setup))
 }
 
 async fn serve(setup: Setup) -> io::Result<()> {
@@ -101,11 +115,12 @@ async fn serve(setup: Setup) -> io::Result<()> {
     monoio::spawn(async move {
         loop {
             tidy.pause(limits::MEMORY_PAUSE_MS).await;
+            setup.pulse.fetch_add(1, Ordering::Relaxed);
             memory::give_back();
         }
     });
-    for (options, listener) in setup.listeners {
-        monoio::spawn(listener::accept(worker.hold(), std::net::TcpListener::from(listener), options));
+    for door in setup.doors {
+        monoio::spawn(listener::accept(worker.hold(), door));
     }
     let drained = obey(&worker, setup.doorbell).await;
     worker.journal.close();
@@ -126,9 +141,10 @@ async fn obey(worker: &Rc<Worker>, doorbell: OwnedFd) -> io::Result<()> {
     let mut rung = pin!(doorbell.read_at(vec![0; 8], 0));
     let mut ringing = true;
     poll_fn(|cx| {
-        if ringing && rung.as_mut().poll(cx).is_ready() {
-            ringing = false;
+        while ringing && let Poll::Ready((read, _)) = rung.as_mut().poll(cx) {
             worker.timers.wake_all();
+            ringing = read.is_ok();
+            rung.set(doorbell.read_at(vec![0; 8], 0));
         }
         worker.poll_released(cx)
     })

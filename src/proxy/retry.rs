@@ -189,7 +189,7 @@ mod tests {
     }
 
     fn everything() -> Retry {
-        Retry { statuses: vec![502, 503], ..Retry::default() }
+        Retry { reset_before_response: true, statuses: vec![502, 503], ..Retry::default() }
     }
 
     fn attempt(cause: Cause, method: Method) -> Attempt {

@@ -285,7 +285,7 @@ const fn help(counter: Counter) -> &'static str {
         Counter::TlsHandshakeFailures => "TLS handshakes with clients that failed, other than by timeout.",
         Counter::ProxyHeaderFailures => "Connections that had to begin with a PROXY header, and did not.",
         Counter::Repeats => {
-            "Requests sent again: a reused connection died before any byte of a response, or the origin refused the stream."
+            "Requests sent again: in place of one that a stale connection lost, or as a retry that their route allows."
         }
         Counter::TimeoutsHandshake
         | Counter::TimeoutsHeader
@@ -300,6 +300,10 @@ const fn help(counter: Counter) -> &'static str {
         | Counter::TimeoutsDrain => "Deadlines that expired, by phase.",
         Counter::ClientAborts => "Clients that went away before their response ended.",
         Counter::ClientFloods => "Client connections of HTTP/2 that were cut for a flood.",
+        Counter::ConnectionsRefused => {
+            "Client connections beyond --max-connections-per-client, closed at once."
+        }
+        Counter::RequestsLimited => "Requests beyond a limit of their route, answered with 429.",
         Counter::Tunnels => "Exchanges that became tunnels.",
         Counter::ConnectionPanics => "Panics caught; each cost one connection.",
         Counter::AcceptPauses => {
@@ -383,7 +387,7 @@ process_start_time_seconds 1700000000.045
              ringress_responses_total{class=\"5xx\"} 18\n\
              # HELP ringress_exchanges_cut_total "
         ));
-        assert!(text.ends_with(&format!("\nringress_bytes_out_total 78\n{GAUGE_LINES}")), "{text}");
+        assert!(text.ends_with(&format!("\nringress_bytes_out_total 82\n{GAUGE_LINES}")), "{text}");
     }
 
     #[test]

@@ -77,6 +77,10 @@ pub enum Counter {
     ClientAborts,
     /// Client connections of HTTP/2 that were cut for a flood.
     ClientFloods,
+    /// Client connections beyond `--max-connections-per-client`, closed at once.
+    ConnectionsRefused,
+    /// Requests beyond a limit of their route, answered with 429.
+    RequestsLimited,
     /// Exchanges that became tunnels.
     Tunnels,
     /// Panics caught; each cost one connection.
@@ -130,6 +134,8 @@ impl Counter {
         Counter::TimeoutsDrain,
         Counter::ClientAborts,
         Counter::ClientFloods,
+        Counter::ConnectionsRefused,
+        Counter::RequestsLimited,
         Counter::Tunnels,
         Counter::ConnectionPanics,
         Counter::AcceptPauses,
@@ -205,6 +211,8 @@ impl Counter {
             Counter::TimeoutsDrain => "timeouts_drain",
             Counter::ClientAborts => "client_aborts",
             Counter::ClientFloods => "client_floods",
+            Counter::ConnectionsRefused => "connections_refused",
+            Counter::RequestsLimited => "requests_limited",
             Counter::Tunnels => "tunnels",
             Counter::ConnectionPanics => "connection_panics",
             Counter::AcceptPauses => "accept_pauses",

@@ -4,6 +4,7 @@
 
 mod admin;
 mod balancing;
+mod config_file;
 mod deadlines;
 mod errors;
 mod exchange;
@@ -11,6 +12,7 @@ mod faults;
 mod framing;
 mod h2_attacks;
 mod h2_conformance;
+mod handover;
 mod harness;
 mod http2;
 mod http2_links;
@@ -27,6 +29,7 @@ mod splice;
 mod steering;
 mod streaming;
 mod strictness;
+mod systemd;
 mod tls;
 mod tls_control;
 mod tls_origin;

@@ -182,6 +182,7 @@ fn wrong_type(message: &str) -> Option<(String, String)> {
         "sequence" => "a list",
         _ => found,
     };
+    let found = found.trim_end_matches(" as i128").trim_end_matches(" as u64");
     Some((found.replace("boolean", "the switch").replace("string ", "the text "), expected.to_owned()))
 }
 

@@ -28,10 +28,10 @@ pub enum DurationError {
     /// Microseconds and below.
     #[error("expected whole milliseconds, 1ms at least, such as 250ms; `off` disables")]
     TooFine,
-    /// Above [`DURATION_MAX`].
+    /// More than 366 days.
     #[error("longer than 366d; `off` disables")]
     TooLong,
-    /// Below [`REFRESH_MIN`].
+    /// Less than a second.
     #[error("expected 1s at least, such as 30s; `off` disables")]
     TooShort,
 }

@@ -119,7 +119,7 @@ pub fn target(text: &str) -> Result<usize, SizeError> {
 /// Bytes of a request body that is kept so that it can be sent again.
 ///
 /// # Errors
-/// Malformed, or more than [`KEPT_BODY_BYTES_MAX`].
+/// Malformed, or more than 1 MiB.
 pub fn kept_body(text: &str) -> Result<usize, SizeError> {
     within(text, 0, KEPT_BODY_BYTES_MAX, limits::KEPT_BODY_BYTES)
 }

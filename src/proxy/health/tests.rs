@@ -75,8 +75,13 @@ fn without_ejection_an_endpoint_only_rests() {
 #[test]
 fn a_rate_of_failures_ejects_once_there_are_enough_requests() {
     let state = &endpoints(2)[0];
-    let ejection =
-        Ejection { consecutive: None, error_percent: Some(40), requests_min: 10, ..Ejection::default() };
+    let ejection = Ejection {
+        consecutive: None,
+        error_percent: Some(40),
+        requests_min: 10,
+        window: seconds(20),
+        ..Ejection::default()
+    };
     let report = |good: bool, now| {
         let outcome = if good { Outcome::Served } else { Outcome::Failed };
         state.report(outcome, now, Some(&ejection))
@@ -256,23 +261,60 @@ fn a_request_counts_while_its_guard_lives() {
 #[test]
 fn threads_never_exceed_the_limit() {
     let state = endpoints(1).remove(0);
-    let (inside, start) = (AtomicU32::new(0), Barrier::new(3));
-    std::thread::scope(|scope| {
-        for _ in 0..3 {
-            scope.spawn(|| {
-                start.wait();
-                let mut entered = 0;
-                while entered < 20_000 {
-                    let Some(busy) = state.try_enter(NonZeroU32::new(2)) else { continue };
-                    assert!(inside.fetch_add(1, Ordering::SeqCst) < 2);
-                    inside.fetch_sub(1, Ordering::SeqCst);
-                    drop(busy);
-                    entered += 1;
-                }
-            });
+    let (inside, entered, start) = (AtomicU32::new(0), AtomicU32::new(0), Barrier::new(2));
+    let hammer = || {
+        start.wait();
+        for _ in 0..50_000 {
+            let Some(busy) = state.try_enter(NonZeroU32::new(1)) else { continue };
+            assert_eq!(inside.fetch_add(1, Ordering::SeqCst), 0);
+            entered.fetch_add(1, Ordering::Relaxed);
+            inside.fetch_sub(1, Ordering::SeqCst);
+            drop(busy);
         }
+    };
+    std::thread::scope(|scope| {
+        let threads = [0; 2].map(|_| scope.spawn(hammer));
+        threads.into_iter().for_each(|thread| thread.join().unwrap());
     });
     assert_eq!(state.active(), 0);
+    assert!(entered.into_inner() > 1_000);
+}
+
+/// Two threads do something many times, the same within nanoseconds of each other: each time they spin
+/// until both are there. What each of them got is kept until the end.
+fn collide<T: Send>(act: impl Fn(usize, usize) -> T + Sync) -> [Vec<T>; 2] {
+    let there: Vec<_> = (0..COLLISIONS).map(|_| AtomicU32::new(0)).collect();
+    let each = |thread: usize| {
+        let act = |(round, there): (usize, &AtomicU32)| {
+            there.fetch_add(1, Ordering::Relaxed);
+            (0..10_000)
+                .take_while(|_| there.load(Ordering::Relaxed) < 2)
+                .for_each(|_| std::hint::spin_loop());
+            act(thread, round)
+        };
+        there.iter().enumerate().map(act).collect()
+    };
+    let each = &each;
+    std::thread::scope(|scope| [0, 1].map(|i| scope.spawn(move || each(i))).map(|it| it.join().unwrap()))
+}
+
+const COLLISIONS: usize = 30_000;
+
+/// Goal: of two requests that ask for the last place with an endpoint, one has it.
+#[test]
+fn two_threads_want_the_last_connection() {
+    let all = endpoints(COLLISIONS);
+    let [one, other] = collide(|_, round| all[round].try_enter(NonZeroU32::new(1)));
+    assert!(one.iter().zip(&other).all(|(one, other)| one.is_some() != other.is_some()));
+    assert!(all.iter().all(|state| state.active() == 1));
+}
+
+/// Goal: of two endpoints of a pair that fail at once, one is ejected.
+#[test]
+fn two_threads_eject_both_of_a_pair() {
+    let pairs: Vec<_> = (0..COLLISIONS).map(|_| endpoints(2)).collect();
+    let [one, other] = collide(|own, round| fail(&pairs[round][own], 3, at(1), &in_a_row()));
+    assert!(one.iter().zip(&other).all(|(one, other)| one.is_some() != other.is_some()));
 }
 
 /// Goal: threads together never eject more than half, and each ejection is told once. Method: all endpoints fail at once

@@ -77,7 +77,7 @@ impl Path {
         if stopped_first {
             self.exchange.origin_stopped_reading();
         }
-        let policy = Retry { max: u8::MAX, ..Retry::default() };
+        let policy = Retry { reset_before_response: true, max: u8::MAX, ..Retry::default() };
         let retry::Verdict::Again(again) = self.exchange.attempt(BROKE).judge(&policy) else {
             return Err(Reason::BodyGone);
         };
@@ -175,7 +175,7 @@ fn the_origin_owes_until_it_has_what_was_kept() {
 fn a_response_that_is_not_wanted_may_be_replaced_until_the_client_has_seen_one() {
     let unavailable = Response { status: 503, framing: Framing::None, persistent: true, upgrade: false };
     let hint = Response { status: 103, ..unavailable };
-    let policy = Retry { statuses: vec![503], ..Retry::default() };
+    let policy = Retry { reset_before_response: true, statuses: vec![503], ..Retry::default() };
     let mut exchange = exchange(Method::Get, Framing::None);
     for retries in 0..policy.max {
         exchange.connected(NOW);

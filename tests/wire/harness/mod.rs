@@ -32,7 +32,7 @@ pub use http2_origin::Http2Origin;
 pub use log::Line;
 pub use origin::{Conn, Origin, answering, dead_address, deaf_listener};
 pub use peer::{Chunk, End, Peer, Response};
-pub use proxy::{Proxy, run_to_exit};
+pub use proxy::{Proxy, binary, fresh_folder, run_to_exit};
 pub use tls::{Authority, Folder, Identity, TlsStream};
 
 /// How long any wait may take before the test fails: far more than a loaded machine needs.

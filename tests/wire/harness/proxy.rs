@@ -3,13 +3,14 @@
 use std::collections::HashSet;
 use std::io::{BufRead, BufReader};
 use std::net::SocketAddr;
+use std::os::unix::process::CommandExt as _;
 use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStderr, Command, ExitStatus, Output, Stdio};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::thread;
 
-use rustix::process::{Pid, Resource, Rlimit, Signal, kill_process, prlimit};
+use rustix::process::{Pid, Resource, Rlimit, Signal, kill_process, kill_process_group, prlimit};
 
 use super::log::Line;
 use super::origin::Origin;
@@ -17,12 +18,12 @@ use super::peer::{Peer, Response};
 use super::{PATIENCE, eventually, get};
 
 /// The program under test; `RINGRESS_BIN` names another build of it.
-fn binary() -> PathBuf {
+pub fn binary() -> PathBuf {
     std::env::var_os("RINGRESS_BIN").map_or_else(|| env!("CARGO_BIN_EXE_ringress").into(), PathBuf::from)
 }
 
 /// A folder of this test's own.
-fn fresh_folder() -> PathBuf {
+pub fn fresh_folder() -> PathBuf {
     static COUNT: AtomicUsize = AtomicUsize::new(0);
     let number = COUNT.fetch_add(1, Ordering::Relaxed);
     let folder = Path::new(env!("CARGO_TARGET_TMPDIR")).join(format!("wire-{}-{number}", std::process::id()));
@@ -32,7 +33,11 @@ fn fresh_folder() -> PathBuf {
 
 /// A command for the binary without any `RINGRESS_*` of the environment.
 fn command(args: &[&str]) -> Command {
-    let mut command = Command::new(binary());
+    command_of(&binary(), args)
+}
+
+fn command_of(program: &Path, args: &[&str]) -> Command {
+    let mut command = Command::new(program);
     command.args(args).stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
     for (name, _) in std::env::vars_os() {
         if name.to_string_lossy().starts_with("RINGRESS_") {
@@ -66,6 +71,8 @@ pub struct Proxy {
     pub addrs: Vec<SocketAddr>,
     stderr: Arc<Mutex<String>>,
     folder: PathBuf,
+    /// It leads a process group, which ends with it: its successors.
+    leads: bool,
 }
 
 impl Proxy {
@@ -87,7 +94,7 @@ impl Proxy {
         let mut args = vec!["--listen", "127.0.0.1:0"];
         args.extend(upstreams.iter().flat_map(|upstream| ["--upstream", upstream]));
         args.extend(flags);
-        Proxy::start(fresh_folder(), &args)
+        Proxy::serve(fresh_folder(), &args)
     }
 
     /// With a configuration file; its listener is on port 0 unless it names some itself.
@@ -101,11 +108,11 @@ impl Proxy {
             args.extend(["--listen", "127.0.0.1:0"]);
         }
         args.extend(flags);
-        Proxy::start(folder, &args)
+        Proxy::serve(folder, &args)
     }
 
     #[track_caller]
-    fn start(folder: PathBuf, flags: &[&str]) -> Proxy {
+    fn serve(folder: PathBuf, flags: &[&str]) -> Proxy {
         let log = folder.join("access.log");
         let log = log.to_str().expect("a path in UTF-8");
         // Proxies of tests that run at once must not all sit on the first core.
@@ -115,11 +122,30 @@ impl Proxy {
                 args.extend([flag, value]);
             }
         }
-        let mut child = command(&args).stdout(Stdio::null()).spawn().expect("spawn");
+        Proxy::start(command(&args).stdout(Stdio::null()), folder, &args, false)
+    }
+
+    /// A program of the test's own that becomes the binary, with exactly these arguments; `prepare` may change how it is
+    /// started. What it starts ends with it.
+    #[track_caller]
+    pub fn launch(
+        folder: PathBuf,
+        program: &Path,
+        args: &[&str],
+        prepare: impl FnOnce(&mut Command) -> &mut Command,
+    ) -> Proxy {
+        let mut command = command_of(program, args);
+        prepare(command.stdout(Stdio::null()).process_group(0));
+        Proxy::start(&mut command, folder, args, true)
+    }
+
+    #[track_caller]
+    fn start(command: &mut Command, folder: PathBuf, args: &[&str], leads: bool) -> Proxy {
+        let mut child = command.spawn().expect("spawn");
         let stderr = collect(child.stderr.take().expect("piped"));
         let listens = |flag: &&&str| matches!(**flag, "--listen" | "--tls-listen" | "--http-redirect");
-        let listeners = flags.iter().filter(listens).count().max(1);
-        let mut proxy = Proxy { child, addrs: Vec::new(), stderr, folder };
+        let listeners = args.iter().filter(listens).count().max(1);
+        let mut proxy = Proxy { child, addrs: Vec::new(), stderr, folder, leads };
         proxy.addrs = proxy.wait_for_listeners(listeners);
         proxy
     }
@@ -290,6 +316,9 @@ impl Proxy {
 
 impl Drop for Proxy {
     fn drop(&mut self) {
+        if self.leads {
+            let _ = kill_process_group(Pid::from_raw(self.pid().cast_signed()).expect("a pid"), Signal::KILL);
+        }
         let _ = self.child.kill();
         let _ = self.child.wait();
         if thread::panicking() {

@@ -92,6 +92,8 @@ pub struct Server {
     pub dns_refresh: Option<Value<Refresh>>,
     /// Addresses that serve `/metrics`, `/healthz` and `/readyz`. They ask nobody who they are: keep them on loopback.
     pub admin: Option<Vec<Value<Listen>>>,
+    /// File that names the process that serves, once it does; an upgrade changes it.
+    pub pid_file: Option<Value<PathBuf>>,
 }
 
 /// An address where clients are accepted.

@@ -76,6 +76,7 @@ fn server(config: &Config) -> document::Server {
         demo: set(config.demo),
         dns_refresh: set(Refresh(Period(config.dns_refresh))),
         admin: list(&admin),
+        pid_file: config.pid_file.clone().and_then(set),
     }
 }
 

@@ -77,6 +77,7 @@ pub fn resolve(document: &Document) -> Result<Config, Fault> {
         log_query: or(&log.query, false),
         log_level: or(&log.level, LogLevel("info".to_owned())).0,
         admin: listeners.admin,
+        pid_file: server.pid_file.as_ref().map(|file| file.it.clone()),
     })
 }
 

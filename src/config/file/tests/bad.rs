@@ -16,6 +16,7 @@ const VALUES: &[Case] = &[
     ("[server]\nworkres = 4\n", (2, 1), &["unknown key `workres`", "did you mean `workers`?"]),
     ("[server]\nmax_connections = 4\n", (2, 1), &["did you mean `max-connections`?"]),
     ("[server]\nworkers = 0\n", (2, 11), &["from 1 to 1024", "`auto`"]),
+    ("[server]\nworkers = 99999999999999999999\n", (2, 11), &["found integer `99999999999999999999`\n"]),
     ("[server]\nworkers = \"many\"\n", (2, 11), &["from 1 to 1024"]),
     ("[server]\npin = \"on\"\n", (2, 7), &["expected `true` or `false`", "the text \"on\""]),
     ("[server]\npin = 1\n", (2, 7), &["expected `true` or `false`", "a number"]),

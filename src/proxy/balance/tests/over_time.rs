@@ -27,10 +27,10 @@ impl World {
         World { group, members: members(&[1; 4]), workers }
     }
 
-    /// A request every 5 ms; `answers` says what a member does at a second.
+    /// A request every 20 ms; `answers` says what a member does at a second.
     fn run(&mut self, from: u64, to: u64, answers: impl Fn(usize, u64) -> Outcome) -> Tally {
         let mut tally = Tally::default();
-        for ms in (from * 1000..to * 1000).step_by(5) {
+        for ms in (from * 1000..to * 1000).step_by(20) {
             let now = Timestamp(ms * 1000);
             let served = self.request(ms, now, &answers, &mut tally);
             tally.lost += u64::from(!served);
@@ -47,7 +47,7 @@ impl World {
         tally: &mut Tally,
     ) -> bool {
         let mut tried = Tried::default();
-        let worker = &mut self.workers[usize::try_from(ms % 2).unwrap()];
+        let worker = &mut self.workers[usize::try_from(ms / 20 % 2).unwrap()];
         while let Some(index) = worker.pick(&self.members, now, tried, Some(hash::mix(ms))) {
             let state = &self.members[index].state;
             let _busy = state.try_enter(None);
@@ -83,7 +83,7 @@ fn a_flapping_member_is_left_alone_ever_longer() {
         assert_eq!(pauses.collect::<Vec<_>>(), [(1, 10), (1, 20), (1, 40), (1, 80), (1, 160)]);
         assert_eq!(tally.lost, 25, "five of each time");
         let well = world.run(300, 2000, |_, _| Outcome::Served);
-        assert!(matches!(well.changes[..], [(311, 1, Change::Readmitted)]), "{:?}", well.changes);
+        assert!(matches!(well.changes[..], [(311..=314, 1, Change::Readmitted)]), "{:?}", well.changes);
         let again = world.run(2000, 2001, bad);
         assert!(
             matches!(again.changes[..], [(2000, 1, Change::Ejected { times: 1, .. })]),
@@ -100,7 +100,7 @@ fn a_group_that_fails_altogether_keeps_half_of_it() {
         let mut world = World::new(mode);
         let tally = world.run(1, 10, |_, _| Outcome::Failed);
         assert_eq!(tally.changes.len(), 2, "{:?}", tally.changes);
-        assert_eq!(tally.picked.iter().sum::<u64>(), 1_800);
+        assert_eq!(tally.picked.iter().sum::<u64>(), 450);
         let left = world.run(10, 11, |_, _| Outcome::Served).picked;
         assert_eq!(left.iter().filter(|&&count| count > 0).count(), 2, "{left:?}");
     }
@@ -117,6 +117,6 @@ fn a_member_that_restarts_costs_no_request() {
         assert!((29..=31).contains(&away.picked[2]), "{:?}", away.picked);
         let back = world.run(61, 71, |_, _| Outcome::Served);
         assert!(matches!(back.changes[..], [(61..=62, 2, Change::Reached)]), "{:?}", back.changes);
-        assert!(back.picked[2] > 300, "{:?}", back.picked);
+        assert!(back.picked[2] > 80, "{:?}", back.picked);
     }
 }

@@ -98,6 +98,17 @@ fn least_requests_evens_loads() {
     assert_eq!(counts[4], 0, "{counts:?}");
 }
 
+/// Goal: two choices are two members. Method: of a pair, whichever is busy gets nothing.
+#[test]
+fn nobody_is_weighed_against_itself() {
+    for busy in [0, 1] {
+        let members = members(&[1, 1]);
+        let _busy = members[busy].state.try_enter(None);
+        let counts = counts(&mut Balancer::new(&group(Balance::LeastRequests), 3), &members, at(1), 200);
+        assert_eq!(counts[busy], 0);
+    }
+}
+
 /// Where each of 4 000 keys goes when nobody has anything to do.
 fn homes(members: &[Member]) -> Vec<u64> {
     let mut balancer = Balancer::new(&hashed(), 1);
