@@ -18,6 +18,7 @@ mod http2;
 mod http2_links;
 mod http2_origin;
 mod lifecycle;
+mod limits;
 mod log;
 mod matrix;
 mod proxy_protocol;
