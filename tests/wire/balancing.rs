@@ -442,3 +442,42 @@ fn a_hash_keeps_requests_at_once_together() {
     assert!(homes.iter().all(|home| *home == homes[0]), "{homes:?}");
     clients.iter_mut().for_each(|client| assert_eq!(client.response().text(), "fine"));
 }
+
+/// A session whose endpoint is full waits for it, and nobody else does while another endpoint has room.
+#[test]
+fn who_waits_for_its_home_holds_nobody_up() {
+    let (told, heard) = inbox();
+    let release = Gate::new();
+    let origin = |name: &'static str| {
+        let (told, release) = (told.clone(), release.clone());
+        Origin::serve(move |request| {
+            if request.head.target() == "/hold" {
+                told.send(()).unwrap();
+                release.pass();
+            }
+            ok(name)
+        })
+    };
+    let (a, b) = (origin("a"), origin("b"));
+    let settings = "max-connections = 1\nsticky = { cookie = \"home\" }\nqueue = { timeout = \"9s\" }";
+    let proxy = Proxy::configured(&file(&[&a, &b], settings), &[]);
+    let first = proxy.get("/");
+    let (home, name) = (cookie(&first).unwrap(), first.text());
+    let mut holds = proxy.client();
+    holds.send(get_with("/hold", &format!("Cookie: {home}")));
+    heard.take();
+    let mut waits = proxy.client();
+    waits.send(get_with("/waits", &format!("Cookie: {home}")));
+    assert!(!waits.stirs_within(Duration::from_millis(200)), "its home is full");
+    let mut client = proxy.client();
+    for _ in 0..10 {
+        let started = Instant::now();
+        let answer = client.exchange(get("/"));
+        assert_eq!(answer.head.status(), 200);
+        assert_ne!(answer.text(), name);
+        assert!(started.elapsed() < Duration::from_secs(1));
+    }
+    release.open();
+    assert_eq!(holds.response().text(), name);
+    assert_eq!(waits.response().text(), name, "it was worth the wait");
+}
