@@ -278,7 +278,7 @@ fn bodies_are_bounded_by_their_route() {
         opened.body.send_data(body.into(), true).unwrap();
         assert_eq!(two.head(opened.response).0.status().as_u16(), status, "{path} with {length} in HTTP/2");
     }
-    let expects = format!("POST / HTTP/1.1\r\nHost: h\r\nExpect: 100-continue\r\nContent-Length: 11\r\n\r\n");
+    let expects = "POST / HTTP/1.1\r\nHost: h\r\nExpect: 100-continue\r\nContent-Length: 11\r\n\r\n";
     assert_eq!(proxy.client().exchange(expects).head.status(), 413, "before a byte of it");
 }
 

@@ -22,6 +22,7 @@ mod limits;
 mod log;
 mod matrix;
 mod proxy_protocol;
+mod reload;
 mod retries;
 mod routes;
 mod selftest;
