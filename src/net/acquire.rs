@@ -41,8 +41,8 @@ use super::upstream::{Place, Upstream};
 enum Entering {
     /// Here it is.
     Entered(Place),
-    /// There is one, and it is full.
-    Full,
+    /// There is one, and it is full; `choosy` when another one, where it cannot go, may have room.
+    Full { choosy: bool },
     /// There is none.
     NoneLeft,
 }
@@ -118,7 +118,7 @@ impl Driver<'_> {
         match self.try_enter(group, tried) {
             Entering::Entered(place) => Ok(Some(place)),
             Entering::NoneLeft => Ok(None),
-            Entering::Full => Box::pin(self.stand_in_line(group, tried)).await,
+            Entering::Full { .. } => Box::pin(self.stand_in_line(group, tried)).await,
         }
     }
 
@@ -127,39 +127,43 @@ impl Driver<'_> {
         let Some(index) = group.pick(now, tried, self.txn.home, self.txn.key) else {
             return Entering::NoneLeft;
         };
-        let Some(entry) = group.enter(index) else { return Entering::Full };
+        let Some(entry) = group.enter(index) else {
+            let choosy = !tried.is_empty() || group.is_called(index, self.txn.home);
+            return Entering::Full { choosy };
+        };
         self.txn.entry = Some(entry);
         Entering::Entered(Place { group: Rc::clone(group), index })
     }
 
-    /// Waits until it is the first in line and there is room, for as long as the group lets a request wait.
+    /// Waits until it is its turn and there is room, for as long as the group lets a request wait.
     async fn stand_in_line(&mut self, group: &Rc<Group>, tried: Tried) -> Result<Option<Place>, Failure> {
         let waiting = group.wait().ok_or(Failure::QueueFull)?;
         let until = self.worker.clock.now().after(Some(group.config.queue.timeout));
+        // No connection attempt is late before one begins.
+        self.txn.exchange.connecting(until);
         let mut timer = self.worker.timers.timer();
         loop {
             let now = self.worker.clock.now();
-            // Not a connection attempt that is late.
-            self.txn.exchange.connecting(now);
-            if poll_fn(|cx| Poll::Ready(waiting.poll_first(cx))).await {
+            let mut look = until;
+            if poll_fn(|cx| Poll::Ready(waiting.poll_turn(cx))).await {
                 match self.try_enter(group, tried) {
                     Entering::Entered(place) => return Ok(Some(place)),
                     Entering::NoneLeft => return Ok(None),
-                    Entering::Full => {}
+                    Entering::Full { choosy } => waiting.be_choosy(choosy),
                 }
+                // Another worker makes room without a word.
+                look = now.after(Some(Duration::from_millis(limits::QUEUE_LOOK_MS))).min(until);
             }
             if now >= until {
                 return Err(Failure::QueueTimeout);
             }
-            // Another worker makes room without a word.
-            let look = now.after(Some(Duration::from_millis(limits::QUEUE_LOOK_MS))).min(until);
             let mut woken = false;
             self.step(pin!(poll_fn(|cx| {
                 if std::mem::replace(&mut woken, true) {
                     return Poll::Ready(());
                 }
                 timer.arm(look, cx);
-                waiting.poll_first(cx);
+                waiting.poll_turn(cx);
                 Poll::Pending
             })))
             .await?;

@@ -92,11 +92,7 @@ impl Driver<'_> {
                 Ok(Progress::Switched) => return Ok(Box::pin(self.tunnel(upstream)).await),
                 Err(failure) => failure,
             };
-            let again = self.txn.again.take().or_else(|| self.decide_after(failure, upstream.reused));
-            if failure.blames_endpoint() && again != Some(Again::Repeat) {
-                self.report(Outcome::Failed);
-            }
-            let Some(again) = again else {
+            let Some(again) = self.next_attempt(failure, upstream.reused) else {
                 self.pass_reset_on(failure, &mut upstream);
                 return Err(failure);
             };
@@ -109,6 +105,18 @@ impl Driver<'_> {
                 Again::Retry => self.acquire(true, tried).await?,
             };
         }
+    }
+
+    /// Whether the request goes out again behind this failure; what it says of the endpoint is noted.
+    fn next_attempt(&mut self, failure: Failure, reused: bool) -> Option<Again> {
+        if let Some(again) = self.txn.again.take() {
+            return Some(again); // an answer with a status that is not wanted: it was noted as what it is
+        }
+        let again = self.decide_after(failure, reused);
+        if failure.blames_endpoint() && again != Some(Again::Repeat) {
+            self.report(Outcome::Failed);
+        }
+        again
     }
 
     /// Whether the request goes out again behind this failure of a connection that stood.

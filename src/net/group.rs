@@ -144,10 +144,16 @@ impl Group {
         Some(Entry::new(busy, max.map(|_| Rc::clone(self))))
     }
 
-    /// Somebody waits for room already.
+    /// Somebody waits for room already, wherever it is.
     #[must_use]
     pub fn has_line(&self) -> bool {
-        !self.queue.is_empty()
+        !self.queue.is_open()
+    }
+
+    /// Whether endpoint `index` is the one called `id`.
+    #[must_use]
+    pub fn is_called(&self, index: usize, id: Option<u64>) -> bool {
+        id.is_some() && self.endpoints.members.get(index).map(|member| member.id) == id
     }
 
     /// Requests that wait for room, all workers together, are one more; `None` when there are too many.

@@ -2,6 +2,9 @@
 //!
 //! Each worker keeps its own in order, and wakes the first when one of its requests has left an endpoint. Room that another
 //! worker has made is found by looking now and then: a worker wakes nobody but its own.
+//!
+//! Some wait for one endpoint while others have room: their session is there, or they have tried the others. Such a request
+//! is *choosy*, and holds nobody up: it is everybody's turn who has none but choosy ones ahead.
 
 use std::cell::RefCell;
 use std::collections::VecDeque;
@@ -16,41 +19,60 @@ use super::group::Group;
 
 /// Whoever waits on this worker, the first who came first.
 #[derive(Debug, Default)]
-pub struct Queue(RefCell<VecDeque<(u64, Waker)>>);
+pub struct Queue(RefCell<VecDeque<Waiter>>);
+
+#[derive(Debug)]
+struct Waiter {
+    ticket: u64,
+    choosy: bool,
+    waker: Waker,
+}
 
 impl Queue {
-    /// Whether `ticket` is the first in line; its turn is announced to `cx`.
-    fn poll_first(&self, ticket: u64, cx: &mut Context<'_>) -> bool {
+    /// Whether it is the turn of `ticket`; else that is announced to `cx`.
+    fn poll_turn(&self, ticket: u64, cx: &mut Context<'_>) -> bool {
         let mut line = self.0.borrow_mut();
-        if let Some((_, waker)) = line.iter_mut().find(|(other, _)| *other == ticket) {
-            waker.clone_from(cx.waker());
+        if let Some(waiter) = line.iter_mut().find(|waiter| waiter.ticket == ticket) {
+            waiter.waker.clone_from(cx.waker());
         }
-        line.front().is_some_and(|(first, _)| *first == ticket)
+        line.iter().take_while(|waiter| waiter.ticket != ticket).all(|waiter| waiter.choosy)
     }
 
-    /// Nobody waits.
+    /// Nobody waits but for an endpoint of its own: who comes may try.
     #[must_use]
-    pub fn is_empty(&self) -> bool {
-        self.0.borrow().is_empty()
+    pub fn is_open(&self) -> bool {
+        self.0.borrow().iter().all(|waiter| waiter.choosy)
     }
 
     /// Joins the line at its end; the ticket.
     fn join(&self) -> u64 {
         let mut line = self.0.borrow_mut();
-        let ticket = line.back().map_or(0, |(last, _)| last + 1);
-        line.push_back((ticket, Waker::noop().clone()));
+        let ticket = line.back().map_or(0, |last| last.ticket + 1);
+        line.push_back(Waiter { ticket, choosy: false, waker: Waker::noop().clone() });
         ticket
     }
 
     fn leave(&self, ticket: u64) {
-        self.0.borrow_mut().retain(|(other, _)| *other != ticket);
-        self.wake_first();
+        self.0.borrow_mut().retain(|waiter| waiter.ticket != ticket);
+        self.wake();
     }
 
-    fn wake_first(&self) {
-        if let Some((_, waker)) = self.0.borrow().front() {
-            waker.wake_by_ref();
+    fn choose(&self, ticket: u64, choosy: bool) {
+        let mut line = self.0.borrow_mut();
+        let waiter = line.iter_mut().find(|waiter| waiter.ticket == ticket && waiter.choosy != choosy);
+        let Some(waiter) = waiter else { return };
+        waiter.choosy = choosy;
+        if choosy {
+            drop(line);
+            self.wake(); // it is the turn of those behind it
         }
+    }
+
+    /// Wakes those whose turn it is, the first one first.
+    fn wake(&self) {
+        let line = self.0.borrow();
+        let holding = line.iter().position(|waiter| !waiter.choosy).unwrap_or(line.len());
+        line.iter().take(holding.saturating_add(1)).for_each(|waiter| waiter.waker.wake_by_ref());
     }
 }
 
@@ -73,7 +95,7 @@ impl Drop for Entry {
     fn drop(&mut self) {
         drop(self.busy.take());
         if let Some(group) = &self.group {
-            group.queue.wake_first();
+            group.queue.wake();
         }
     }
 }
@@ -96,9 +118,14 @@ impl Waiting {
         Some(Waiting { group, all: Arc::clone(all), ticket })
     }
 
-    /// Whether it is the first in line; else it is woken when it may be.
-    pub fn poll_first(&self, cx: &mut Context<'_>) -> bool {
-        self.group.queue.poll_first(self.ticket, cx)
+    /// Whether it is its turn; else it is woken when it may be.
+    pub fn poll_turn(&self, cx: &mut Context<'_>) -> bool {
+        self.group.queue.poll_turn(self.ticket, cx)
+    }
+
+    /// Whether there may be room for others where it cannot go.
+    pub fn be_choosy(&self, choosy: bool) {
+        self.group.queue.choose(self.ticket, choosy);
     }
 }
 

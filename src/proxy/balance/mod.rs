@@ -32,6 +32,9 @@ pub use self::tried::{ATTEMPTS_MAX, Tried};
 /// Under a hash, a member has at most this many hundredths of its share of the requests that are under way; what is more
 /// goes to the next one (Mirrokni, Thorup, Zadimoghaddam 2016: consistent hashing with bounded loads).
 const LOAD_PERCENT: u64 = 125;
+/// Under a hash, so many requests at once are never too many for a member: where there are few, one more is far above any
+/// share, and the second request of a page would go to another member than the first.
+const LOAD_FREE: u64 = 32;
 /// Times that a worker lets another one have the trial of an endpoint before it looks no further.
 const LOSSES_MAX: usize = 4;
 
@@ -242,7 +245,8 @@ impl Balancer {
         let total = self.seated(census).map(|(index, _)| active(members, index)).sum::<u64>() + 1;
         let fits = |index: usize, seat: &Seat| {
             let share = u128::from(LOAD_PERCENT * total) * u128::from(seat.weight);
-            u128::from(active(members, index)) < share.div_ceil(100 * u128::from(census.weight))
+            let most = share.div_ceil(100 * u128::from(census.weight)).max(u128::from(LOAD_FREE));
+            u128::from(active(members, index)) < most
         };
         let claims = self.seated(census).map(|(index, seat)| {
             let id = members.get(index).map_or(0, |member| member.id);

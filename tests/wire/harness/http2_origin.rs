@@ -148,6 +148,11 @@ impl Http2Origin {
         self.asked.recv_timeout(PATIENCE).expect("no stream came")
     }
 
+    /// The next stream, if one comes in this time.
+    pub fn try_next(&self, wait: std::time::Duration) -> Option<Asked> {
+        self.asked.recv_timeout(wait).ok()
+    }
+
     /// Waits for `future`, with patience.
     #[track_caller]
     pub fn wait<T>(&self, future: impl Future<Output = T>) -> T {

@@ -91,18 +91,37 @@ impl Proxy {
     /// In front of any upstreams.
     #[track_caller]
     pub fn to(upstreams: &[&str], flags: &[&str]) -> Proxy {
+        let mut args = vec!["--listen", "127.0.0.1:0"];
+        args.extend(upstreams.iter().flat_map(|upstream| ["--upstream", upstream]));
+        args.extend(flags);
+        Proxy::serve(fresh_folder(), &args)
+    }
+
+    /// With a configuration file; its listener is on port 0 unless it names some itself.
+    #[track_caller]
+    pub fn configured(file: &str, flags: &[&str]) -> Proxy {
         let folder = fresh_folder();
+        let path = folder.join("ringress.toml");
+        std::fs::write(&path, file).expect("a configuration file");
+        let mut args = vec!["--config", path.to_str().expect("a path in UTF-8")];
+        if !file.contains("[[listener]]") {
+            args.extend(["--listen", "127.0.0.1:0"]);
+        }
+        args.extend(flags);
+        Proxy::serve(folder, &args)
+    }
+
+    #[track_caller]
+    fn serve(folder: PathBuf, flags: &[&str]) -> Proxy {
         let log = folder.join("access.log");
         let log = log.to_str().expect("a path in UTF-8");
         // Proxies of tests that run at once must not all sit on the first core.
-        let mut args = vec!["--listen", "127.0.0.1:0"];
+        let mut args = flags.to_vec();
         for (flag, value) in [("--workers", "1"), ("--pin", "off"), ("--access-log", log)] {
             if !flags.contains(&flag) {
                 args.extend([flag, value]);
             }
         }
-        args.extend(upstreams.iter().flat_map(|upstream| ["--upstream", upstream]));
-        args.extend(flags);
         Proxy::start(command(&args).stdout(Stdio::null()), folder, &args, false)
     }
 
@@ -125,7 +144,7 @@ impl Proxy {
         let mut child = command.spawn().expect("spawn");
         let stderr = collect(child.stderr.take().expect("piped"));
         let listens = |flag: &&&str| matches!(**flag, "--listen" | "--tls-listen" | "--http-redirect");
-        let listeners = args.iter().filter(listens).count();
+        let listeners = args.iter().filter(listens).count().max(1);
         let mut proxy = Proxy { child, addrs: Vec::new(), stderr, folder, leads };
         proxy.addrs = proxy.wait_for_listeners(listeners);
         proxy
@@ -200,6 +219,40 @@ impl Proxy {
         let limit = (0..).filter(|number| !taken.contains(number)).nth(usize::try_from(spare).unwrap());
         let pid = Pid::from_raw(self.pid().cast_signed());
         prlimit(pid, Resource::Nofile, Rlimit { current: limit, maximum: limit }).expect("prlimit");
+    }
+
+    // ----- its configuration file
+
+    /// Replaces the configuration file at one stroke; nobody is told.
+    pub fn rewrite(&self, file: &str) {
+        let next = self.folder.join("next.toml");
+        std::fs::write(&next, file).expect("a configuration file");
+        std::fs::rename(next, self.folder.join("ringress.toml")).expect("rename");
+    }
+
+    /// How often a configuration was loaded again, or was not for what is wrong with it.
+    fn loads(&self, words: &str) -> usize {
+        self.stderr().matches(words).count()
+    }
+
+    /// Replaces the configuration file, and waits until it is served.
+    #[track_caller]
+    pub fn reload(&self, file: &str) {
+        self.reload_until(file, "configuration loaded again");
+    }
+
+    /// Replaces the configuration file by one that is no good, and waits until that was said.
+    #[track_caller]
+    pub fn reload_in_vain(&self, file: &str) {
+        self.reload_until(file, "cannot load the configuration again");
+    }
+
+    #[track_caller]
+    fn reload_until(&self, file: &str, words: &str) {
+        let before = self.loads(words);
+        self.rewrite(file);
+        self.signal(Signal::HUP);
+        eventually(words, || (self.loads(words) > before).then_some(()));
     }
 
     // ----- signals and the end

@@ -138,8 +138,8 @@ fn only_the_keys_of_a_member_that_goes_move() {
     assert!((0..before.len()).all(|key| (before[key] != away[key]) == (before[key] == all[2].id)));
 }
 
-/// Goal: no member has more than 1.25 times its share, however popular one key is. Method: all requests have one key,
-/// and stay.
+/// Goal: no member has more than 1.25 times its share, however popular one key is, but few requests are left where they are.
+/// Method: all requests have one key, and stay.
 #[test]
 fn a_popular_key_overflows() {
     let members = members(&[1, 1, 2, 1]);
@@ -154,8 +154,9 @@ fn a_popular_key_overflows() {
         }
         for member in &members {
             let bound = (f64::from(total) * 1.25 * f64::from(member.weight.get()) / 5.0).ceil();
-            assert!(f64::from(member.state.active()) <= bound, "{total}");
+            assert!(f64::from(member.state.active()) <= bound.max(32.0), "{total}");
         }
+        assert!(total > 32 || visited.len() == 1, "a page and its pictures come from one member");
     }
     assert!(visited.len() >= 3, "1.25 times two shares are not enough for all");
     let first = &members[visited[0]];
