@@ -60,6 +60,14 @@ def site(start):
     return Site(start([sys.executable, script, "--free-ports", "--workers", 2], env=env))
 
 
+def test_files_of_the_documentation_are_right(start, tmp_path):
+    """The one in the README, the one for production, and the one of this site."""
+    [shown] = re.findall(r"(?s)```toml\n(.*?)```", (ROOT / "README.md").read_text())
+    (tmp_path / "readme.toml").write_text(shown)
+    for file in tmp_path / "readme.toml", *sorted((ROOT / "docs/examples").glob("*.toml")):
+        assert b"[[route]]" in start([BINARY, "check", "--config", file]).run()
+
+
 def until(condition):
     """Waits for `condition()`, and gives what it gave."""
     deadline = time.monotonic() + PATIENCE
