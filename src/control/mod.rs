@@ -5,7 +5,7 @@
 //!   server (start) ─▶ supervisor (main thread: signals, drain, watchdog)
 //!     │                  ├─▶ reload ─▶ certificates, tls, dns ─▶ the next site    (dns by itself, too)
 //!     │                  └─▶ handover ─▶ the next process                         (upgrade gives the order)
-//!     └─▶ sockets, systemd (whose they are), admin, log_writer, pid_file
+//!     └─▶ sockets, systemd (whose they are), probes, admin, log_writer, pid_file
 //! ```
 
 pub mod admin;
