@@ -3,6 +3,8 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test fails by panicking")]
 
 mod admin;
+mod admin_metrics;
+mod admin_orders;
 mod config_file;
 mod deadlines;
 mod errors;
@@ -19,6 +21,7 @@ mod http2_origin;
 mod lifecycle;
 mod log;
 mod matrix;
+mod probes;
 mod proxy_protocol;
 mod selftest;
 mod slow;
