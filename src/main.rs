@@ -54,7 +54,7 @@ fn read_again() -> Result<Config, String> {
         Ok(Command::Print(_) | Command::Check(_) | Command::Upgrade(_)) => {
             Err("the command line has changed".into())
         }
-        Err(exit) => Err(exit.message),
+        Err(exit) => Err(exit.message.trim_end().trim_start_matches("error: ").to_owned()),
     }
 }
 

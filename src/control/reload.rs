@@ -80,6 +80,9 @@ impl From<ReloadError> for Refused {
 /// What came of an order.
 pub type Outcome = Result<u64, Refused>;
 
+/// Files, and what tells their contents from the next.
+type Stamps = Vec<(PathBuf, Option<Stamp>)>;
+
 /// Whoever gave an order, to be told the version that is served now, or why nothing was loaded.
 type Order = Option<SyncSender<Outcome>>;
 
@@ -163,10 +166,11 @@ fn watch(mut loading: Loading, ordered: &Receiver<Order>, done: &impl Fn()) {
         let now = loading.stamps();
         // Changed, and at rest since the last look: a certificate and its key are not replaced at one stroke.
         let changed = now != loaded && now == seen;
-        seen = now;
+        seen.clone_from(&now);
         if order.is_some() || changed {
             let outcome = loading.reload();
-            loaded = loading.stamps(); // of the files that it names now
+            // What changed while it was being read may have been read or not: then it is read once more.
+            loaded = loading.stamps_since(&now);
             seen.clone_from(&loaded);
             if order.is_some() {
                 done();
@@ -185,8 +189,15 @@ impl Loading {
         self.sources.file.iter().chain(certificates).map(PathBuf::as_path)
     }
 
-    fn stamps(&self) -> Vec<Option<Stamp>> {
-        self.files().map(stamp).collect()
+    fn stamps(&self) -> Stamps {
+        self.files().map(|file| (file.to_owned(), stamp(file))).collect()
+    }
+
+    /// Stamps of the files that are named now: as they were `before`, for those that were named then.
+    fn stamps_since(&self, before: &Stamps) -> Stamps {
+        let known = |file: &Path| before.iter().find(|(known, _)| known == file);
+        let stamp_of = |file: &Path| known(file).map_or_else(|| stamp(file), |(_, stamp)| *stamp);
+        self.files().map(|file| (file.to_owned(), stamp_of(file))).collect()
     }
 
     /// Loads everything again, and says so.

@@ -36,8 +36,8 @@ pub struct Loader {
     tls: Tls,
     http2: bool,
     tickets: Arc<dyn ProducesTickets>,
-    /// Authorities of clients as last read: a session made under others must not be resumed.
-    client_ca: Option<Vec<u8>>,
+    /// What clients were asked for, and authorities as last read: a session made under others must not be resumed.
+    asked: Option<(ClientAuth, Option<Vec<u8>>)>,
 }
 
 impl Loader {
@@ -51,7 +51,7 @@ impl Loader {
             return Ok(None);
         }
         let tickets = aws_lc_rs::Ticketer::new().map_err(setup)?;
-        let mut loader = Loader { tls: tls.clone(), http2: *http2, tickets, client_ca: None };
+        let mut loader = Loader { tls: tls.clone(), http2: *http2, tickets, asked: None };
         let loaded = loader.make()?;
         Ok(Some((loader, loaded)))
     }
@@ -66,7 +66,7 @@ impl Loader {
             tls: config.tls.clone(),
             http2: config.http2,
             tickets: Arc::clone(&self.tickets),
-            client_ca: self.client_ca.clone(),
+            asked: self.asked.clone(),
         };
         let loaded = next.make()?;
         Ok((next, loaded))
@@ -106,13 +106,15 @@ impl Loader {
         Ok(ServerTls { config: Arc::new(config), certificates })
     }
 
-    /// Tickets vouch for a client's certificate: with other authorities, none of the old ones counts.
+    /// Tickets vouch for a client's certificate, or for its not having needed one: when other clients are to be let in, none
+    /// of the old ones counts.
     fn renew_tickets(&mut self) -> Result<(), CertificateError> {
         let ca = self.tls.client_auth.ca().and_then(|ca| fs::read(ca).ok());
-        if self.client_ca.as_ref().is_some_and(|before| Some(before) != ca.as_ref()) {
+        let asked = Some((self.tls.client_auth.clone(), ca));
+        if self.asked != asked && self.asked.is_some() {
             self.tickets = aws_lc_rs::Ticketer::new().map_err(setup)?;
         }
-        self.client_ca = ca;
+        self.asked = asked;
         Ok(())
     }
 

@@ -342,6 +342,8 @@ impl Client {
                     *status
                 }
                 Action::Respond { status, content_type, body } => {
+                    let sends = !head_only && !matches!(status, 204 | 205 | 304);
+                    txn.facts.bytes_out = if sends { body.len() as u64 } else { 0 };
                     respond::fixed(*status, content_type.as_deref(), body, at, out);
                     *status
                 }

@@ -199,6 +199,28 @@ fn a_reload_loses_no_session() {
     assert!(Peer::connect_tls(tls.proxy.addrs[1], &config, "wire.test").handshake().resumed);
 }
 
+/// A session that was made before clients had to have certificates lets nobody in without one.
+#[test]
+fn certificates_asked_for_by_a_reload_are_asked_of_everybody() {
+    let (authority, folder) = (Authority::new(), Folder::new());
+    let (cert, key) = authority.server(&["wire.test"]).write(&folder, "server");
+    let ca = folder.write("clients.pem", &authority.pem);
+    let flags = ["--tls-listen", "127.0.0.1:0", "--cert", &cert, "--key", &key];
+    let route = "[[route]]\nrespond = { status = 200, body = \"fine\" }\n";
+    let proxy = Proxy::configured(route, &flags);
+    let config = authority.trusting();
+    let ask = |config| Peer::try_connect_tls(proxy.addrs[1], config, "wire.test");
+    let mut first = ask(&config).unwrap();
+    assert_eq!(first.exchange(get("/")).text(), "fine");
+    assert!(ask(&config).unwrap().handshake().resumed, "there is a session to resume");
+    proxy.reload(&format!("{route}[tls]\nclient-ca = {ca:?}\nclient-auth = \"required\"\n"));
+    let let_in = ask(&config).is_ok_and(|mut client| {
+        let _ = client.try_send(get("/"));
+        client.try_head().is_some()
+    });
+    assert!(!let_in, "somebody was let in without a certificate");
+}
+
 /// Every method and target is redirected to the listener with TLS; hosts that no certificate is for are not.
 #[test]
 fn clients_in_the_clear_are_redirected() {
