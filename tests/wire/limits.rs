@@ -379,3 +379,24 @@ fn connections_per_client() {
         assert_eq!(client.exchange(get("/")).text(), "fine");
     }
 }
+
+/// A refused request with a body that nobody reads: its bytes are no next request.
+#[test]
+fn a_refused_body_is_no_request() {
+    let origin = fine();
+    let routes = "[[route]]\ngroup = \"app\"\nlimit = [{ key = \"client\", requests = 1, per = \"1m\" }]\n\
+                  response-headers = { set = { retry-after = \"7\" } }\n";
+    let proxy = Proxy::configured(&file(&origin, routes), &[]);
+    assert_eq!(proxy.get("/").head.values("retry-after"), ["7"]);
+    for length in ["Content-Length: 40", "Transfer-Encoding: chunked"] {
+        let mut client = proxy.client();
+        client.send(format!("POST / HTTP/1.1\r\nHost: h\r\n{length}\r\n\r\n"));
+        let refused = client.response();
+        assert_eq!((refused.head.status(), refused.head.value("connection")), (429, Some("close")));
+        let told = refused.head.values("retry-after");
+        assert!(told.len() == 1 && told[0].parse::<u64>().unwrap() > 50, "ours, and once: {told:?}");
+        let _ = client.try_send("GET /smuggled HTTP/1.1\r\nHost: h\r\n\r\n");
+        client.assert_closed();
+    }
+    assert!(proxy.log_lines().iter().all(|line| line.get("path") == "/"));
+}
