@@ -350,9 +350,9 @@ impl Driver<'_> {
                 forward::interim(&head, source, edits, out);
             }
             Verdict::Tunnel => {
-                self.report(Outcome::Served);
                 self.txn.facts.status = head.status;
                 self.txn.facts.responded = Some(self.worker.clock.now());
+                self.report_head();
                 let out = self.txn.to_client.stage(&self.worker.pool);
                 forward::interim(&head, source, edits, out);
             }
@@ -384,7 +384,7 @@ impl Driver<'_> {
     fn stage_response(&mut self, head: &ResponseHead, source: Source<'_>, reply: Reply<'_>) {
         self.txn.facts.status = head.status;
         self.txn.facts.responded = Some(self.worker.clock.now());
-        self.report(Outcome::of_status(head.status));
+        self.report_head();
         self.txn.keep_alive = head.keep_alive_timeout_s.map(Duration::from_secs);
         let out = self.txn.to_client.stage(&self.worker.pool);
         if head.has_date {

@@ -481,3 +481,75 @@ fn who_waits_for_its_home_holds_nobody_up() {
     assert_eq!(holds.response().text(), name);
     assert_eq!(waits.response().text(), name, "it was worth the wait");
 }
+
+/// Responses that break off are failures, though their heads were fine.
+#[test]
+fn broken_responses_are_failures() {
+    let bad = Origin::start(|mut conn| {
+        conn.request();
+        conn.send("HTTP/1.1 200 OK\r\nContent-Length: 100\r\n\r\nhalf");
+        conn.close();
+    });
+    let good = named("good");
+    let settings =
+        "balance = \"round-robin\"\nejection = { consecutive = 3, error-percent = 0, base = \"1m\" }";
+    let proxy = Proxy::configured(&file(&[&bad, &good], settings), &[]);
+    let whole = (0..20).filter(|_| proxy.get("/").body.complete).count();
+    assert_eq!((whole, bad.heads().len()), (17, 3));
+}
+
+/// What clients do to their responses is nobody's failure, and an answer is one though its client did not wait for its end.
+#[test]
+fn clients_that_leave_are_no_failures() {
+    let origin = |name: &'static str| {
+        Origin::start(move |mut conn| {
+            while let Some(head) = conn.request_head() {
+                match head.target() {
+                    "/fails" => conn.send("HTTP/1.1 503 No\r\nContent-Length: 0\r\n\r\n"),
+                    "/stream" => conn.send(CHUNKED.to_owned() + &chunk(name)),
+                    _ => conn.send(ok(name)),
+                }
+            }
+        })
+    };
+    let (a, b) = (origin("a"), origin("b"));
+    let settings = "balance = \"round-robin\"\nejection = { consecutive = 0, error-percent = 50, requests-min = 6, base = \"1m\" }";
+    let proxy = Proxy::configured(&file(&[&a, &b], settings), &[]);
+    for _ in 0..24 {
+        let mut client = proxy.client();
+        client.send(get("/stream"));
+        assert_eq!(client.head().status(), 200);
+        client.close();
+    }
+    eventually("all of them are over", || (proxy.log_lines().len() >= 24).then_some(()));
+    for _ in 0..16 {
+        assert_eq!(proxy.get("/fails").head.status(), 503);
+    }
+    assert!(!proxy.stderr().contains("ejected"), "8 of 20 is less than half: {}", proxy.stderr());
+}
+
+/// A tunnel has its place for as long as it runs.
+#[test]
+fn a_tunnel_keeps_its_place() {
+    let origin = Origin::start(|mut conn| {
+        while let Some(head) = conn.request_head() {
+            if !head.has("upgrade") {
+                conn.send(ok("fine"));
+                continue;
+            }
+            conn.send("HTTP/1.1 101 Switching Protocols\r\nConnection: upgrade\r\nUpgrade: echo\r\n\r\n");
+            conn.until_end();
+            return;
+        }
+    });
+    let settings = "max-connections = 1\nqueue = { timeout = \"9s\" }";
+    let proxy = Proxy::configured(&file(&[&origin], settings), &[]);
+    let mut tunnel = proxy.client();
+    tunnel.send("GET / HTTP/1.1\r\nHost: a\r\nConnection: upgrade\r\nUpgrade: echo\r\n\r\n");
+    assert_eq!(tunnel.head().status(), 101);
+    let mut waits = proxy.client();
+    waits.send(get("/"));
+    assert!(!waits.stirs_within(Duration::from_millis(200)));
+    tunnel.close();
+    assert_eq!(waits.response().text(), "fine");
+}
