@@ -405,3 +405,16 @@ fn a_retry_gives_its_place_back() {
     }
     assert!(bad.accepted() > 6, "it was tried again, for want of another one");
 }
+
+/// An endpoint that takes no connection: the next one is asked when the connect timeout of the route is over.
+#[test]
+fn a_connect_timeout_goes_elsewhere() {
+    let (deaf, _full) = deaf_listener();
+    let good = echo();
+    let upstreams = [deaf.to_string(), good.addr.to_string()];
+    let file = file(&upstreams, "ejection = false", "") + "timeouts = { connect = \"300ms\" }\n";
+    let proxy = Proxy::configured(&file, &[]);
+    for _ in 0..2 {
+        assert_eq!(proxy.client().exchange(post("/", "body")).text(), "POST body");
+    }
+}
