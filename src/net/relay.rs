@@ -347,14 +347,15 @@ impl Driver<'_> {
             Verdict::DropInterim => {}
             Verdict::Interim => {
                 let out = self.txn.to_client.stage(&self.worker.pool);
-                forward::interim(&head, source, edits, out);
+                forward::interim(&head, source, edits, None, out);
             }
             Verdict::Tunnel => {
                 self.txn.facts.status = head.status;
                 self.txn.facts.responded = Some(self.worker.clock.now());
                 self.report_head();
+                let sticky = self.cookie(&place);
                 let out = self.txn.to_client.stage(&self.worker.pool);
-                forward::interim(&head, source, edits, out);
+                forward::interim(&head, source, edits, sticky, out);
             }
             Verdict::Relay { outgoing, keep_alive } => {
                 self.txn.outgoing = outgoing;

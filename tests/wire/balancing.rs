@@ -553,3 +553,82 @@ fn a_tunnel_keeps_its_place() {
     tunnel.close();
     assert_eq!(waits.response().text(), "fine");
 }
+
+/// The answer to an upgrade sets the cookie too, and a tunnel goes home with it, in both versions of HTTP.
+#[test]
+fn tunnels_are_at_home_too() {
+    let origin = |name: &'static str| {
+        Origin::start(move |mut conn| {
+            conn.request_head();
+            conn.send(
+                "HTTP/1.1 101 Switching Protocols\r\nConnection: upgrade\r\nUpgrade: websocket\r\n\r\n",
+            );
+            conn.send(name);
+            conn.until_end();
+        })
+    };
+    let (a, b) = (origin("a"), origin("b"));
+    let proxy = Proxy::configured(&file(&[&a, &b], "sticky = { cookie = \"home\" }"), &[]);
+    let open = |field: &str| {
+        let mut client = proxy.client();
+        client.send(format!(
+            "GET / HTTP/1.1\r\nHost: a\r\nConnection: upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Version: 13\r\n\
+             Sec-WebSocket-Key: AAAAAAAAAAAAAAAAAAAAAA==\r\n{field}\r\n"
+        ));
+        let head = client.head();
+        assert_eq!(head.status(), 101);
+        (client.exactly(1), head.value("set-cookie").map(|set| set.split(';').next().unwrap().to_owned()))
+    };
+    let (name, home) = open("");
+    let home = home.expect("a cookie");
+    for _ in 0..8 {
+        assert_eq!(open(&format!("Cookie: {home}\r\n")), (name.clone(), None));
+    }
+    let mut two = Http2::connect(proxy.addr());
+    for (field, sets) in [("x=y", true), (home.as_str(), false)] {
+        let request = http::Request::connect("http://wire.test/")
+            .extension(h2::ext::Protocol::from_static("websocket"))
+            .header("cookie", field);
+        let opened = two.open(request.body(()).unwrap(), false);
+        let (head, mut body) = two.head(opened.response);
+        assert_eq!((head.status().as_u16(), head.headers().contains_key("set-cookie")), (200, sets));
+        let told = two.data(&mut body).unwrap().unwrap();
+        assert!(sets || told == name);
+    }
+}
+
+/// A body that comes while its request waits is held back, and arrives whole; the deadline of the request counts meanwhile.
+#[test]
+fn bodies_wait_with_their_requests() {
+    let (told, heard) = inbox();
+    let release = Gate::new();
+    let origin = Origin::serve({
+        let release = release.clone();
+        move |request| {
+            told.send(()).unwrap();
+            if request.head.target() == "/first" {
+                release.pass();
+            }
+            ok(&request.body.bytes.len().to_string())
+        }
+    });
+    let routes =
+        "[[route]]\npath = \"/deadline\"\ngroup = \"app\"\ntimeouts = { request-deadline = \"400ms\" }\n";
+    let settings = "max-connections = 1\nqueue = { timeout = \"9s\" }";
+    let proxy = Proxy::configured(&(file(&[&origin], settings) + routes), &[]);
+    let mut first = proxy.client();
+    first.send(get("/first"));
+    heard.take();
+    let mut second = proxy.client();
+    let mut writer = second.writer();
+    let sending = thread::spawn(move || writer.send(post("/second", &"x".repeat(4 << 20))));
+    let mut late = proxy.client();
+    let started = Instant::now();
+    assert_eq!(late.exchange(get("/deadline")).head.status(), 504);
+    assert_took(started, Duration::from_millis(400));
+    assert!(heard.is_empty());
+    release.open();
+    assert_eq!(first.response().head.status(), 200);
+    assert_eq!(second.response().text(), (4 << 20).to_string());
+    sending.join().unwrap();
+}
