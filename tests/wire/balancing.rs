@@ -632,3 +632,26 @@ fn bodies_wait_with_their_requests() {
     assert_eq!(second.response().text(), (4 << 20).to_string());
     sending.join().unwrap();
 }
+
+/// A drain waits for those who wait.
+#[test]
+fn a_drain_serves_the_line() {
+    let narrow = Narrow::new();
+    let mut proxy = narrow.behind("max = 20, timeout = \"9s\"");
+    let mut clients: Vec<Peer> = (0..3).map(|_| proxy.client()).collect();
+    for (number, client) in clients.iter_mut().enumerate() {
+        client.send(get(&format!("/{number}")));
+        assert!(!client.stirs_within(Duration::from_millis(100)));
+    }
+    proxy.terminate();
+    eventually("it drains", || proxy.stderr().contains("drain").then_some(()));
+    for _ in &clients {
+        narrow.next();
+        narrow.release.open();
+    }
+    for (number, client) in clients.iter_mut().enumerate() {
+        assert_eq!(client.response().text(), format!("/{number}"));
+        client.assert_closed();
+    }
+    assert!(proxy.wait().success());
+}

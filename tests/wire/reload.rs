@@ -292,7 +292,7 @@ fn a_hundred_reloads_cut_nothing() {
     };
     let (a, b) = (Origin::start(serves.clone()), Origin::start(serves));
     let numbered = |number: usize| {
-        let origins: &[&Origin] = if number % 2 == 0 { &[&a, &b] } else { &[&b] };
+        let origins: &[&Origin] = if number.is_multiple_of(2) { &[&a, &b] } else { &[&b] };
         file(origins, &format!("queue = {{ max = {} }}", 100 + number))
             + &format!("name = \"r{number}\"\nlimit = [{{ key = \"client\", requests = 100000 }}]\n")
             + &format!("[[route]]\npath = \"/{number}\"\nrespond = {{ status = 204 }}\n")
