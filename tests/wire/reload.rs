@@ -66,14 +66,14 @@ fn what_runs_keeps_its_route() {
     let (old, new) = (stepwise(&step), named("new"));
     let was = file(&[&old], "") + "response-headers = { set = { x-route = \"old\" } }\n";
     let is = file(&[&new], "")
-        + "response-headers = { set = { x-route = \"new\" } }\ntimeouts = { request = \"10ms\", stream-idle = \"10ms\" }\n";
+        + "response-headers = { set = { x-route = \"new\" } }\ntimeouts = { request = \"400ms\", stream-idle = \"100ms\" }\n";
     let proxy = Proxy::configured(&was, &[]);
     let mut client = proxy.client();
     client.send(get("/"));
     eventually("the origin has it", || (!old.heads().is_empty()).then_some(()));
     proxy.reload(&is);
     assert_eq!(proxy.get("/").text(), "new");
-    assert!(!client.stirs_within(Duration::from_millis(200)), "the new timeout is not its own");
+    assert!(!client.stirs_within(Duration::from_millis(800)), "the new timeout is not its own");
     step.open();
     let head = client.head();
     assert_eq!((head.status(), head.value("x-route")), (200, Some("old")));
