@@ -6,19 +6,19 @@
 //! # The rooms
 //! | room | job | does IO |
 //! | --- | --- | --- |
-//! | [`flags`] | command line: the one source of `--help`, man page and completions | no |
-//! | [`config`] | flags to an immutable, validated [`config::Config`] | no |
+//! | [`flags`] | command line: the one source of `--help`, man page and completions; laid over the file | no |
+//! | [`config`] | an immutable [`config::Config`], valid by construction; the file it is read from, and back | no |
 //! | [`limits`] | every bound, unit in its name | no |
 //! | [`time`] | timestamps, phases, the timeout table, the timer wheel | no |
 //! | [`h1`] | HTTP/1.1: heads, fields, framing, chunked coding, persistence | no |
-//! | [`proxy`] | policy: the exchange, forwarding, balancing, retry, error responses | no |
+//! | [`proxy`] | policy: routing, limits, balancing, health, the exchange, forwarding, retries, error responses | no |
 //! | [`translate`] | HTTP/2 messages as HTTP/1.1 bytes, and back | no |
 //! | [`telemetry`] | access-log records to bytes, the metric table, metrics as text | no |
-//! | [`net`] | the data path: workers, transports, exchanges, tunnels | yes |
-//! | [`control`] | the process: server lifecycle, signals, DNS, log writer, admin listener | yes |
+//! | [`net`] | the data path: workers, what they serve, transports, exchanges, tunnels | yes |
+//! | [`control`] | the process: start, signals, reload, handover, probes, DNS, log writer, admin listener | yes |
 //! | [`demo`] | the built-in origin of `ringress --demo` | yes |
 //!
-//! Arrows point one way: `main -> control -> net -> proxy -> h1, time, telemetry, limits`; `demo` is a
+//! Arrows point one way: `main -> control -> net -> proxy -> h1, time, telemetry, config, limits`; `demo` is a
 //! program of its own that shares the pure rooms. `tests/layout.rs` holds the tree to it.
 
 pub mod config;

@@ -200,6 +200,28 @@ pub const ADDRESSES_PER_NAME_MAX: usize = 16;
 /// Seconds between attempts while no upstream name has resolved.
 pub const DNS_RETRY_S: u64 = 2;
 
+/// Probes under way at once, over all groups; others wait for a place. At the worst, 64 endpoints that hang for the default
+/// timeout of 2 s, that is 32 probes a second.
+pub const PROBES_MAX: usize = 64;
+/// Milliseconds until a probe that waits for a place looks again.
+pub const PROBE_PLACE_LOOK_MS: u64 = 10;
+/// Milliseconds between two looks for another configuration, or other addresses.
+pub const PROBE_LOOK_MS: u64 = 100;
+/// Least pause in milliseconds between two probes of one endpoint, however short the interval.
+pub const PROBE_PAUSE_MIN_MS: u64 = 10;
+/// Milliseconds until probing begins anew after an accident.
+pub const PROBE_RESTART_MS: u64 = 1_000;
+/// Bytes that one read of a probe brings.
+pub const PROBE_READ_BYTES: usize = 4096;
+/// Reads of what follows the head of a probe's response, and milliseconds for them and for parting with the origin.
+pub const PROBE_BODY_READS_MAX: usize = 16;
+/// See [`PROBE_BODY_READS_MAX`].
+pub const PROBE_CLOSE_MS: u64 = 250;
+/// Bytes of a body that an origin of HTTP/2 may send a probe unasked.
+pub const PROBE_H2_WINDOW_BYTES: u32 = 16 * 1024;
+/// Bytes of fields, as HTTP/2 counts them, that a probe takes.
+pub const PROBE_H2_HEAD_BYTES_MAX: u32 = 64 * 1024;
+
 /// Clients of `--admin` served at once; others wait. One client costs a thread and a descriptor.
 pub const ADMIN_CONNECTIONS_MAX: usize = 32;
 /// Largest request head in bytes that `--admin` takes: browsers with cookies stay below it.
@@ -210,6 +232,14 @@ pub const ADMIN_DEADLINE_MS: u64 = 5_000;
 
 /// Milliseconds that clients of `--admin` have to be served by a process that has handed over and has nothing else to do.
 pub const ADMIN_GRACE_MS: u64 = 2_000;
+/// Viewers of the status page at once: each holds a thread of `--admin`.
+pub const ADMIN_VIEWERS_MAX: usize = 8;
+/// Milliseconds between two events of the status page.
+pub const ADMIN_EVENT_MS: u64 = 1_000;
+/// Milliseconds between two beats of the heart of a worker that has something to do.
+pub const BEAT_BUSY_MS: u64 = 10;
+/// Milliseconds between two beats of the heart of a worker that has nothing to do.
+pub const BEAT_IDLE_MS: u64 = 1_000;
 
 /// Log batches in flight between one worker and the log writer.
 pub const LOG_BATCHES_MAX: usize = 64;
@@ -310,6 +340,8 @@ const _: () = assert!(TARGET_BYTES_MAX < HEAD_BYTES_MAX);
 const _: () =
     assert!(H2_SMALL_FRAMES_BYTES_MAX / 256 >= 2 * TURN_BYTES_MAX / 10, "a frame of one byte is ten");
 const _: () = assert!(TARGET_BYTES_MAX <= ADMIN_HEAD_BYTES_MAX && ADMIN_HEAD_BYTES_MAX <= HEAD_BYTES_MAX);
+const _: () =
+    assert!(ADMIN_VIEWERS_MAX * 2 <= ADMIN_CONNECTIONS_MAX, "places are left for scrapes and probes");
 const _: () = assert!(PROXY_V1_BYTES_MAX <= PROXY_HEADER_BYTES_MAX);
 const _: () = assert!(HEAD_BYTES_MAX <= SCRATCH_BYTES, "a whole head fits one read");
 const _: () = assert!(FIELDS_MAX <= FIELDS_CEILING);

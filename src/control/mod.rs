@@ -1,5 +1,12 @@
-//! The process around the workers: start, signals, name resolution, certificates, the log writer, admin listener,
+//! The process around the workers: start, signals, what is served next, health checks, the log writer, admin listener,
 //! drain, and the handover to the next process.
+//!
+//! ```text
+//!   server (start) ─▶ supervisor (main thread: signals, drain, watchdog)
+//!     │                  ├─▶ reload ─▶ certificates, tls, dns ─▶ the next site    (dns by itself, too)
+//!     │                  └─▶ handover ─▶ the next process                         (upgrade gives the order)
+//!     └─▶ sockets, systemd (whose they are), probes, admin, log_writer, pid_file
+//! ```
 
 pub mod admin;
 pub mod certificates;
@@ -7,6 +14,7 @@ pub mod dns;
 pub mod handover;
 pub mod log_writer;
 pub mod pid_file;
+pub mod probes;
 pub mod reload;
 pub mod server;
 pub mod sockets;

@@ -1,10 +1,12 @@
 //! The data path: the only IO a request meets. Everything here runs on a worker thread.
 //!
 //! ```text
-//!  listener ─▶ client_h1 ─▶ exchange ─▶ acquire (group: pool; h2::link: shared; connect)
-//!                 │            │  └────▶ tunnel (after 101)
-//!                 └── head     └── relay
-//!  site (what is served; a view of it per worker) is beside them
+//!  listener ─▶ accepted ─▶ client_h1 ─▶ choose ─▶ exchange ─▶ acquire ─▶ group (whose turn; pool; queue)
+//!     │ steer   │ caller      ▲         route,      │            └──────▶ connect, h2::link (new; shared)
+//!     │ (whose) │ (who) client_h2       limits      ├──▶ relay, splice
+//!                                                   ├──▶ tunnel (after 101)
+//!                                                   └──▶ record ─▶ journal, counters
+//!  site (what is served; a view of it per worker, which an exchange keeps to its end) is beside them
 //!  below all of them: worker (what a thread owns), timer, transport (ring polls + direct calls), tls, buffers
 //! ```
 //! Decisions come from [`crate::proxy`] and [`crate::h1`]; these rooms move bytes and wait.
@@ -24,6 +26,7 @@ pub mod facts;
 pub mod fault;
 pub mod group;
 pub mod h2;
+pub mod heart;
 pub mod inbox;
 pub mod journal;
 pub mod listener;
@@ -37,6 +40,7 @@ pub mod site;
 pub mod socket;
 pub mod splice;
 pub mod steer;
+pub mod tally;
 pub mod thread;
 pub mod timer;
 pub mod tls;

@@ -3,7 +3,7 @@
 use std::net::IpAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, AtomicUsize, Ordering};
-use std::time::Instant;
+use std::time::{Instant, SystemTime, UNIX_EPOCH};
 
 use arc_swap::ArcSwap;
 
@@ -66,6 +66,8 @@ pub struct Shared {
     connections: AtomicUsize,
     /// How often the configuration was loaded again.
     pub reloads: Reloads,
+    /// What health checks came to.
+    pub probes: ProbeCounts,
     /// The workers; nobody until they are about to start.
     pub crew: Crew,
     /// What the descriptor limit allows.
@@ -86,6 +88,7 @@ impl Shared {
             epoch,
             connections: AtomicUsize::new(0),
             reloads: Reloads::default(),
+            probes: ProbeCounts::default(),
             crew: Crew::default(),
             budget,
             lifecycle: AtomicU8::new(0),
@@ -152,12 +155,21 @@ impl Shared {
 pub struct Reloads {
     succeeded: AtomicU64,
     failed: AtomicU64,
+    last_success_unix_s: AtomicU64,
 }
 
 impl Reloads {
     /// Once more.
     pub fn succeeded(&self) {
         self.succeeded.fetch_add(1, Ordering::Relaxed);
+        let unix = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+        self.last_success_unix_s.store(unix.as_secs(), Ordering::Relaxed);
+    }
+
+    /// When the last success was, in seconds since the Unix epoch; `None` before the first.
+    #[must_use]
+    pub fn last_success_unix_s(&self) -> Option<u64> {
+        Some(self.last_success_unix_s.load(Ordering::Relaxed)).filter(|at| *at > 0)
     }
 
     /// It was tried once more, and refused.
@@ -169,6 +181,27 @@ impl Reloads {
     #[must_use]
     pub fn counts(&self) -> (u64, u64) {
         (self.succeeded.load(Ordering::Relaxed), self.failed.load(Ordering::Relaxed))
+    }
+}
+
+/// What health checks came to.
+#[derive(Debug, Default)]
+pub struct ProbeCounts {
+    good: AtomicU64,
+    bad: AtomicU64,
+}
+
+impl ProbeCounts {
+    /// One more.
+    pub fn count(&self, good: bool) {
+        let counter = if good { &self.good } else { &self.bad };
+        counter.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// Good and bad ones.
+    #[must_use]
+    pub fn counts(&self) -> (u64, u64) {
+        (self.good.load(Ordering::Relaxed), self.bad.load(Ordering::Relaxed))
     }
 }
 

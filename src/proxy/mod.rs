@@ -4,9 +4,13 @@
 //!                    exchange::Exchange  (phases, deadlines, who may be read, how it ends)
 //!                    /        |        \
 //!  forward (heads rewritten)  flow (one body's direction)  error -> respond (the only statuses we make)
-//!  routing, rewrite, edits     balance, health, endpoint, retry (where a request goes, and whether twice)
 //! ```
-//! [`limit`] is who may ask how often, before any of this.
+//! A request meets them in this order:
+//!
+//! ```text
+//!  routing (which route) ─▶ limit (may it ask?) ─▶ rewrite, edits, forward (what is sent)
+//!    ─▶ balance, health, endpoint (to whom) ─▶ exchange ─▶ retry (once more?) ─▶ respond
+//! ```
 //! [`proxy_protocol`] stands by itself: who a connection that was passed on is from.
 //! [`crate::net`] asks these rooms what to do and performs it.
 

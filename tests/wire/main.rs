@@ -3,6 +3,8 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test fails by panicking")]
 
 mod admin;
+mod admin_metrics;
+mod admin_orders;
 mod balancing;
 mod config_file;
 mod deadlines;
@@ -21,6 +23,7 @@ mod lifecycle;
 mod limits;
 mod log;
 mod matrix;
+mod probes;
 mod proxy_protocol;
 mod reload;
 mod retries;
