@@ -72,6 +72,7 @@ impl Driver<'_> {
             Ok(fate) => fate,
             Err(failure) => Box::pin(self.conclude(failure)).await,
         };
+        self.report_end();
         self.count_bytes(fate);
         record::conclude(self.worker, self.client.caller.address, self.txn);
         fate
@@ -113,10 +114,35 @@ impl Driver<'_> {
             return Some(again); // an answer with a status that is not wanted: it was noted as what it is
         }
         let again = self.decide_after(failure, reused);
-        if failure.blames_endpoint() && again != Some(Again::Repeat) {
+        let noted = self.txn.facts.responded.is_some() && self.outcome() == Outcome::Failed;
+        if failure.blames_endpoint() && again != Some(Again::Repeat) && !noted {
             self.report(Outcome::Failed);
         }
         again
+    }
+
+    /// The endpoint has begun to answer. A bad status is a failure at once; whether a good one was kept to its end, only
+    /// that end can say.
+    pub(super) fn report_head(&self) {
+        match (self.outcome(), &self.txn.facts.place) {
+            (Outcome::Served, Some(place)) => place.group.answered(place.index, self.worker.clock.now()),
+            (Outcome::Served, None) => {}
+            (bad @ (Outcome::Failed | Outcome::Unreachable), _) => self.report(bad),
+        }
+    }
+
+    /// The exchange is over, and its response, if there was one, is not known to be the endpoint's failure.
+    fn report_end(&self) {
+        let facts = &self.txn.facts;
+        let served = facts.responded.is_some() && self.outcome() == Outcome::Served;
+        if served && !facts.failure.is_some_and(Failure::blames_endpoint) {
+            self.report(Outcome::Served);
+        }
+    }
+
+    /// What the status of the response says of the endpoint.
+    fn outcome(&self) -> Outcome {
+        Outcome::of_status(self.txn.facts.status)
     }
 
     /// Whether the request goes out again behind this failure of a connection that stood.

@@ -231,6 +231,12 @@ impl Group {
         self.tell(index, change);
     }
 
+    /// Endpoint `index` has begun to answer.
+    pub fn answered(&self, index: usize, now: Timestamp) {
+        let change = self.state_of(index).and_then(|state| state.answered(now));
+        self.tell(index, change);
+    }
+
     fn tell(&self, index: usize, change: Option<Change>) {
         let Some(change) = change else { return };
         let (group, endpoint) = (&*self.config.name, self.label(index));

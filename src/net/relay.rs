@@ -353,14 +353,15 @@ impl Driver<'_> {
             Verdict::DropInterim => {}
             Verdict::Interim => {
                 let out = self.txn.to_client.stage(&self.worker.pool);
-                forward::interim(&head, source, edits, out);
+                forward::interim(&head, source, edits, None, out);
             }
             Verdict::Tunnel => {
-                self.report(Outcome::Served);
                 self.txn.facts.status = head.status;
                 self.txn.facts.responded = Some(self.worker.clock.now());
+                self.report_head();
+                let sticky = self.cookie(&place);
                 let out = self.txn.to_client.stage(&self.worker.pool);
-                forward::interim(&head, source, edits, out);
+                forward::interim(&head, source, edits, sticky, out);
             }
             Verdict::Relay { outgoing, keep_alive } => {
                 self.txn.outgoing = outgoing;
@@ -390,8 +391,8 @@ impl Driver<'_> {
     fn stage_response(&mut self, head: &ResponseHead, source: Source<'_>, reply: Reply<'_>) {
         self.txn.facts.status = head.status;
         self.txn.facts.responded = Some(self.worker.clock.now());
+        self.report_head();
         self.txn.facts.response_begins(head.framing);
-        self.report(Outcome::of_status(head.status));
         self.txn.keep_alive = head.keep_alive_timeout_s.map(Duration::from_secs);
         let out = self.txn.to_client.stage(&self.worker.pool);
         if head.has_date {

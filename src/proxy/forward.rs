@@ -401,12 +401,21 @@ fn bodiless_length(head: &ResponseHead, source: Source<'_>, reply: Reply<'_>, ou
 }
 
 /// Appends an interim (1xx) head, or the 101 that opens a tunnel. What `edits` take away goes from either; what they write
-/// stands in the 101 alone, which is the last head of its exchange.
-pub fn interim(head: &ResponseHead, source: Source<'_>, edits: &FieldEdits, out: &mut Vec<u8>) {
+/// stands in the 101 alone, which is the last head of its exchange; so does the cookie that leads a client back.
+pub fn interim(
+    head: &ResponseHead,
+    source: Source<'_>,
+    edits: &FieldEdits,
+    sticky: Option<(&Sticky, u64)>,
+    out: &mut Vec<u8>,
+) {
     status_line(head, source, out);
     response_fields(head, source, edits, out);
     if head.status == 101 {
         edits::write(edits, &[], out);
+        if let Some((cookie, member)) = sticky {
+            sticky::write(cookie, member, out);
+        }
         line(out, b"Connection", b"upgrade");
         upgrade(source, out);
     }

@@ -15,9 +15,10 @@ use super::grpc;
 /// The methods that are passed on, among the registered ones: the value of `Allow`.
 pub const METHODS: &str = "GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS";
 
-/// The fields of a failed exchange that no edit changes: a failure that was made cacheable would outlive its cause.
+/// The fields of a failed exchange that no edit changes: a failure that was made cacheable would outlive its cause. The last
+/// one is ours only where we have it to say.
 const FAILURE_FIELDS: &[&str] =
-    &["content-type", "cache-control", "proxy-status", "allow", "grpc-status", "grpc-message"];
+    &["content-type", "cache-control", "proxy-status", "allow", "grpc-status", "grpc-message", "retry-after"];
 
 /// What shapes a generated response beside its failure.
 #[derive(Clone, Copy, Debug)]
@@ -96,7 +97,7 @@ pub fn failure(failure: Failure, at: Circumstances<'_>, out: &mut Vec<u8>) {
         // RFC 9110 §15.5.6: Allow is required.
         allow(out);
     }
-    edits::write(at.edits, FAILURE_FIELDS, out);
+    edits::write(at.edits, own_fields(at), out);
     finish_head(at, out);
     if !at.head_only {
         out.extend_from_slice(body.as_bytes());
@@ -137,13 +138,21 @@ pub fn fixed(status: u16, content_type: Option<&str>, body: &str, at: Circumstan
     }
 }
 
+/// [`FAILURE_FIELDS`], but for `Retry-After` where we do not know: then the operator may.
+fn own_fields(at: Circumstances<'_>) -> &'static [&'static str] {
+    match (at.retry_after, FAILURE_FIELDS) {
+        (None, [others @ .., _]) => others,
+        (Some(_), all) | (None, all) => all,
+    }
+}
+
 /// A response of trailers only, as gRPC has it.
 fn failed_call(failure: Failure, at: Circumstances<'_>, out: &mut Vec<u8>) {
     status_line(200, out);
     out.extend_from_slice(b"Content-Type: application/grpc\r\nContent-Length: 0\r\n");
     grpc::write_status(failure, out);
     proxy_status(failure, out);
-    edits::write(at.edits, FAILURE_FIELDS, out);
+    edits::write(at.edits, own_fields(at), out);
     retry_after(at, out);
     finish_head(at, out);
 }

@@ -481,3 +481,177 @@ fn who_waits_for_its_home_holds_nobody_up() {
     assert_eq!(holds.response().text(), name);
     assert_eq!(waits.response().text(), name, "it was worth the wait");
 }
+
+/// Responses that break off are failures, though their heads were fine.
+#[test]
+fn broken_responses_are_failures() {
+    let bad = Origin::start(|mut conn| {
+        conn.request();
+        conn.send("HTTP/1.1 200 OK\r\nContent-Length: 100\r\n\r\nhalf");
+        conn.close();
+    });
+    let good = named("good");
+    let settings =
+        "balance = \"round-robin\"\nejection = { consecutive = 3, error-percent = 0, base = \"1m\" }";
+    let proxy = Proxy::configured(&file(&[&bad, &good], settings), &[]);
+    let whole = (0..20).filter(|_| proxy.get("/").body.complete).count();
+    assert_eq!((whole, bad.heads().len()), (17, 3));
+}
+
+/// What clients do to their responses is nobody's failure, and an answer is one though its client did not wait for its end.
+#[test]
+fn clients_that_leave_are_no_failures() {
+    let origin = |name: &'static str| {
+        Origin::start(move |mut conn| {
+            while let Some(head) = conn.request_head() {
+                match head.target() {
+                    "/fails" => conn.send("HTTP/1.1 503 No\r\nContent-Length: 0\r\n\r\n"),
+                    "/stream" => conn.send(CHUNKED.to_owned() + &chunk(name)),
+                    _ => conn.send(ok(name)),
+                }
+            }
+        })
+    };
+    let (a, b) = (origin("a"), origin("b"));
+    let settings = "balance = \"round-robin\"\nejection = { consecutive = 0, error-percent = 50, requests-min = 6, base = \"1m\" }";
+    let proxy = Proxy::configured(&file(&[&a, &b], settings), &[]);
+    for _ in 0..24 {
+        let mut client = proxy.client();
+        client.send(get("/stream"));
+        assert_eq!(client.head().status(), 200);
+        client.close();
+    }
+    eventually("all of them are over", || (proxy.log_lines().len() >= 24).then_some(()));
+    for _ in 0..16 {
+        assert_eq!(proxy.get("/fails").head.status(), 503);
+    }
+    assert!(!proxy.stderr().contains("ejected"), "8 of 20 is less than half: {}", proxy.stderr());
+}
+
+/// A tunnel has its place for as long as it runs.
+#[test]
+fn a_tunnel_keeps_its_place() {
+    let origin = Origin::start(|mut conn| {
+        while let Some(head) = conn.request_head() {
+            if !head.has("upgrade") {
+                conn.send(ok("fine"));
+                continue;
+            }
+            conn.send("HTTP/1.1 101 Switching Protocols\r\nConnection: upgrade\r\nUpgrade: echo\r\n\r\n");
+            conn.until_end();
+            return;
+        }
+    });
+    let settings = "max-connections = 1\nqueue = { timeout = \"9s\" }";
+    let proxy = Proxy::configured(&file(&[&origin], settings), &[]);
+    let mut tunnel = proxy.client();
+    tunnel.send("GET / HTTP/1.1\r\nHost: a\r\nConnection: upgrade\r\nUpgrade: echo\r\n\r\n");
+    assert_eq!(tunnel.head().status(), 101);
+    let mut waits = proxy.client();
+    waits.send(get("/"));
+    assert!(!waits.stirs_within(Duration::from_millis(200)));
+    tunnel.close();
+    assert_eq!(waits.response().text(), "fine");
+}
+
+/// The answer to an upgrade sets the cookie too, and a tunnel goes home with it, in both versions of HTTP.
+#[test]
+fn tunnels_are_at_home_too() {
+    let origin = |name: &'static str| {
+        Origin::start(move |mut conn| {
+            conn.request_head();
+            conn.send(
+                "HTTP/1.1 101 Switching Protocols\r\nConnection: upgrade\r\nUpgrade: websocket\r\n\r\n",
+            );
+            conn.send(name);
+            conn.until_end();
+        })
+    };
+    let (a, b) = (origin("a"), origin("b"));
+    let proxy = Proxy::configured(&file(&[&a, &b], "sticky = { cookie = \"home\" }"), &[]);
+    let open = |field: &str| {
+        let mut client = proxy.client();
+        client.send(format!(
+            "GET / HTTP/1.1\r\nHost: a\r\nConnection: upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Version: 13\r\n\
+             Sec-WebSocket-Key: AAAAAAAAAAAAAAAAAAAAAA==\r\n{field}\r\n"
+        ));
+        let head = client.head();
+        assert_eq!(head.status(), 101);
+        (client.exactly(1), head.value("set-cookie").map(|set| set.split(';').next().unwrap().to_owned()))
+    };
+    let (name, home) = open("");
+    let home = home.expect("a cookie");
+    for _ in 0..8 {
+        assert_eq!(open(&format!("Cookie: {home}\r\n")), (name.clone(), None));
+    }
+    let mut two = Http2::connect(proxy.addr());
+    for (field, sets) in [("x=y", true), (home.as_str(), false)] {
+        let request = http::Request::connect("http://wire.test/")
+            .extension(h2::ext::Protocol::from_static("websocket"))
+            .header("cookie", field);
+        let opened = two.open(request.body(()).unwrap(), false);
+        let (head, mut body) = two.head(opened.response);
+        assert_eq!((head.status().as_u16(), head.headers().contains_key("set-cookie")), (200, sets));
+        let told = two.data(&mut body).unwrap().unwrap();
+        assert!(sets || told == name);
+    }
+}
+
+/// A body that comes while its request waits is held back, and arrives whole; the deadline of the request counts meanwhile.
+#[test]
+fn bodies_wait_with_their_requests() {
+    let (told, heard) = inbox();
+    let release = Gate::new();
+    let origin = Origin::serve({
+        let release = release.clone();
+        move |request| {
+            told.send(()).unwrap();
+            if request.head.target() == "/first" {
+                release.pass();
+            }
+            ok(&request.body.bytes.len().to_string())
+        }
+    });
+    let routes =
+        "[[route]]\npath = \"/deadline\"\ngroup = \"app\"\ntimeouts = { request-deadline = \"400ms\" }\n";
+    let settings = "max-connections = 1\nqueue = { timeout = \"9s\" }";
+    let proxy = Proxy::configured(&(file(&[&origin], settings) + routes), &[]);
+    let mut first = proxy.client();
+    first.send(get("/first"));
+    heard.take();
+    let mut second = proxy.client();
+    let mut writer = second.writer();
+    let sending = thread::spawn(move || writer.send(post("/second", &"x".repeat(4 << 20))));
+    let mut late = proxy.client();
+    let started = Instant::now();
+    assert_eq!(late.exchange(get("/deadline")).head.status(), 504);
+    assert_took(started, Duration::from_millis(400));
+    assert!(heard.is_empty());
+    release.open();
+    assert_eq!(first.response().head.status(), 200);
+    assert_eq!(second.response().text(), (4 << 20).to_string());
+    sending.join().unwrap();
+}
+
+/// A drain waits for those who wait.
+#[test]
+fn a_drain_serves_the_line() {
+    let narrow = Narrow::new();
+    let mut proxy = narrow.behind("max = 20, timeout = \"9s\"");
+    let mut clients: Vec<Peer> = (0..3).map(|_| proxy.client()).collect();
+    for (number, client) in clients.iter_mut().enumerate() {
+        client.send(get(&format!("/{number}")));
+        assert!(!client.stirs_within(Duration::from_millis(100)));
+    }
+    proxy.terminate();
+    eventually("it drains", || proxy.stderr().contains("drain").then_some(()));
+    for _ in &clients {
+        narrow.next();
+        narrow.release.open();
+    }
+    for (number, client) in clients.iter_mut().enumerate() {
+        assert_eq!(client.response().text(), format!("/{number}"));
+        client.assert_closed();
+    }
+    assert!(proxy.wait().success());
+}

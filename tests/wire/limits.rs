@@ -1,6 +1,8 @@
 //! Goal: what a route limits is limited, and nothing else: rates, requests at once, bodies, time. Method: the real binary with
 //! small limits; whoever is refused hears why and when, and what ended has given its place back.
 
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -378,4 +380,56 @@ fn connections_per_client() {
     for client in &mut clients {
         assert_eq!(client.exchange(get("/")).text(), "fine");
     }
+}
+
+/// A refused request with a body that nobody reads: its bytes are no next request.
+#[test]
+fn a_refused_body_is_no_request() {
+    let origin = fine();
+    let routes = "[[route]]\ngroup = \"app\"\nlimit = [{ key = \"client\", requests = 1, per = \"1m\" }]\n\
+                  response-headers = { set = { retry-after = \"7\" } }\n";
+    let proxy = Proxy::configured(&file(&origin, routes), &[]);
+    assert_eq!(proxy.get("/").head.values("retry-after"), ["7"]);
+    for length in ["Content-Length: 40", "Transfer-Encoding: chunked"] {
+        let mut client = proxy.client();
+        client.send(format!("POST / HTTP/1.1\r\nHost: h\r\n{length}\r\n\r\n"));
+        let refused = client.response();
+        assert_eq!((refused.head.status(), refused.head.value("connection")), (429, Some("close")));
+        let told = refused.head.values("retry-after");
+        assert!(told.len() == 1 && told[0].parse::<u64>().unwrap() > 50, "ours, and once: {told:?}");
+        let _ = client.try_send("GET /smuggled HTTP/1.1\r\nHost: h\r\n\r\n");
+        client.assert_closed();
+    }
+    assert!(proxy.log_lines().iter().all(|line| line.get("path") == "/"));
+}
+
+/// Many clients at once on two workers: exactly the burst passes, and never more at once than may.
+#[test]
+fn limits_are_exact_under_a_rush() {
+    const CLIENTS: usize = 60;
+    let (now, peak) = (Arc::new(AtomicUsize::new(0)), Arc::new(AtomicUsize::new(0)));
+    let origin = Origin::serve({
+        let (now, peak) = (Arc::clone(&now), Arc::clone(&peak));
+        move |_| {
+            peak.fetch_max(now.fetch_add(1, Ordering::SeqCst) + 1, Ordering::SeqCst);
+            thread::sleep(Duration::from_millis(5)); // what a request takes
+            now.fetch_sub(1, Ordering::SeqCst);
+            ok("fine")
+        }
+    });
+    let rush = |limit: &str| {
+        let routes = format!("[[route]]\ngroup = \"app\"\nlimit = [{{ key = \"client\", {limit} }}]\n");
+        let proxy = Proxy::configured(&file(&origin, &routes), &["--workers", "2"]);
+        let address = proxy.addr();
+        let clients: Vec<_> = (0..CLIENTS)
+            .map(|_| thread::spawn(move || Peer::connect(address).exchange(get("/")).head.status()))
+            .collect();
+        let statuses: Vec<u16> = clients.into_iter().map(|client| client.join().unwrap()).collect();
+        assert!(statuses.iter().all(|status| [200, 429].contains(status)), "{statuses:?}");
+        statuses.iter().filter(|status| **status == 200).count()
+    };
+    assert_eq!(rush("requests = 1, per = \"10m\", burst = 25"), 25);
+    peak.store(0, Ordering::SeqCst);
+    let passed = rush("concurrent = 4");
+    assert!(passed >= 4 && peak.load(Ordering::SeqCst) <= 4, "{passed}, {peak:?} at once");
 }

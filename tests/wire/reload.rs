@@ -66,14 +66,14 @@ fn what_runs_keeps_its_route() {
     let (old, new) = (stepwise(&step), named("new"));
     let was = file(&[&old], "") + "response-headers = { set = { x-route = \"old\" } }\n";
     let is = file(&[&new], "")
-        + "response-headers = { set = { x-route = \"new\" } }\ntimeouts = { request = \"10ms\", stream-idle = \"10ms\" }\n";
+        + "response-headers = { set = { x-route = \"new\" } }\ntimeouts = { request = \"400ms\", stream-idle = \"100ms\" }\n";
     let proxy = Proxy::configured(&was, &[]);
     let mut client = proxy.client();
     client.send(get("/"));
     eventually("the origin has it", || (!old.heads().is_empty()).then_some(()));
     proxy.reload(&is);
     assert_eq!(proxy.get("/").text(), "new");
-    assert!(!client.stirs_within(Duration::from_millis(200)), "the new timeout is not its own");
+    assert!(!client.stirs_within(Duration::from_millis(800)), "the new timeout is not its own");
     step.open();
     let head = client.head();
     assert_eq!((head.status(), head.value("x-route")), (200, Some("old")));
@@ -356,4 +356,24 @@ fn a_hundred_reloads_cut_nothing() {
     let grown = resident_kib(&proxy).saturating_sub(at_twenty);
     // Eighty configurations, none of which anybody uses any more.
     assert!(grown < 8 * 1024, "{grown} KiB more than after 20 reloads, {at_twenty} KiB");
+}
+
+/// Connections of HTTP/2 to an endpoint that is gone end with their last stream, and take no new one.
+#[test]
+fn links_of_the_gone_end_with_their_streams() {
+    let gone = Http2Origin::start();
+    let routes =
+        |upstream: &str| format!("[groups.app]\nupstreams = [\"{upstream}\"]\n[[route]]\ngroup = \"app\"\n");
+    let proxy = Proxy::configured(&routes(&gone.upstream()), &[]);
+    let mut client = Http2::connect(proxy.addr());
+    let opened = client.open(get2("/stream"), true);
+    let mut asked = gone.next();
+    let mut body = asked.respond.send_response(http::Response::new(()), false).unwrap();
+    let (_, mut received) = client.head(opened.response);
+    let stays = named("stays");
+    proxy.reload(&routes(&stays.addr.to_string()));
+    assert_eq!(client.exchange(get2("/")).body, b"stays");
+    body.send_data("still there".into(), true).unwrap();
+    assert_eq!(client.data(&mut received).unwrap().unwrap(), "still there");
+    eventually("the connection ends", || (gone.open() == 0).then_some(()));
 }

@@ -405,3 +405,58 @@ fn a_retry_gives_its_place_back() {
     }
     assert!(bad.accepted() > 6, "it was tried again, for want of another one");
 }
+
+/// An endpoint that takes no connection: the next one is asked when the connect timeout of the route is over.
+#[test]
+fn a_connect_timeout_goes_elsewhere() {
+    let (deaf, _full) = deaf_listener();
+    let good = echo();
+    let upstreams = [deaf.to_string(), good.addr.to_string()];
+    let file = file(&upstreams, "ejection = false", "") + "timeouts = { connect = \"300ms\" }\n";
+    let proxy = Proxy::configured(&file, &[]);
+    for _ in 0..2 {
+        assert_eq!(proxy.client().exchange(post("/", "body")).text(), "POST body");
+    }
+}
+
+/// An upload that an origin of HTTP/2 refuses in the middle goes on elsewhere, whatever its method; one that is too large for
+/// that is the client's to hear of.
+#[test]
+fn a_refused_upload_goes_elsewhere() {
+    for (length, status) in [(1000, 200), (40_000, 502)] {
+        let bad = Http2Origin::start();
+        let good = Http2Origin::start();
+        let upstreams = [bad.upstream(), good.upstream()];
+        let proxy = Proxy::configured(&file(&upstreams, "ejection = false", ""), &[]);
+        let (told, heard) = inbox();
+        let refusing = std::thread::spawn(move || {
+            let mut asked = bad.next();
+            let mut seen = 0;
+            while seen < length {
+                seen += bad.data(&mut asked.body).unwrap().unwrap().len();
+            }
+            asked.respond.send_reset(h2::Reason::REFUSED_STREAM);
+            told.send(()).unwrap();
+            bad
+        });
+        let serving = good.serve(|_, body| (Head2::new(()), body.to_vec()));
+        let mut client = proxy.client();
+        let (first, other) = ("f".repeat(length), "o".repeat(1000));
+        client.send("POST / HTTP/1.1\r\nHost: h\r\nTransfer-Encoding: chunked\r\n\r\n");
+        client.send(chunk(&first));
+        // Whichever origin was asked: both get here.
+        let mut second = proxy.client();
+        second.send("POST / HTTP/1.1\r\nHost: h\r\nTransfer-Encoding: chunked\r\n\r\n");
+        second.send(chunk(&first));
+        heard.take();
+        let mut statuses = Vec::new();
+        for client in [&mut client, &mut second] {
+            let _ = client.try_send(chunk(&other) + "0\r\n\r\n");
+            let response = client.response();
+            statuses.push(response.head.status());
+            assert!(statuses.last() != Some(&200) || response.text() == format!("{first}{other}"));
+        }
+        assert_eq!(statuses.iter().max(), Some(&status), "{length}: {statuses:?}");
+        drop((refusing.join().unwrap(), serving));
+    }
+}

@@ -205,7 +205,7 @@ impl EndpointState {
     pub fn report(&self, outcome: Outcome, now: Timestamp, ejection: Option<&Ejection>) -> Option<Change> {
         let readmitted = self.settle(now);
         let reach = match outcome {
-            Outcome::Served => self.served(now),
+            Outcome::Served => self.answered(now),
             Outcome::Failed => None,
             Outcome::Unreachable => self.unreachable(now),
         };
@@ -235,9 +235,9 @@ impl EndpointState {
         (was == WELL).then_some(Change::Unreachable)
     }
 
-    /// It answered. On a connection of old that says little about the next one, but somebody who was let through to
+    /// It began to answer: it can be reached, whatever becomes of the response. On a connection of old that says little about the next one, but somebody who was let through to
     /// see whether it is back, and was given such a connection, has seen it.
-    fn served(&self, now: Timestamp) -> Option<Change> {
+    pub fn answered(&self, now: Timestamp) -> Option<Change> {
         let on_trial = self.known.rest.load(Ordering::Relaxed) & TRIAL != 0;
         if on_trial { self.connected(now) } else { None }
     }

@@ -328,7 +328,7 @@ fn edited(head: &[&str], edits: &FieldEdits) -> Vec<String> {
     let source = Source { bytes: &bytes, fields: &fields };
     let mut out = Vec::new();
     if head.status < 200 {
-        forward::interim(&head, source, edits, &mut out);
+        forward::interim(&head, source, edits, None, &mut out);
     } else {
         let (version, outgoing) = (Version::Http11, Outgoing::Same);
         let reply = Reply {
