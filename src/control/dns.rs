@@ -209,8 +209,9 @@ mod tests {
 
     use crate::flags::{self, Command};
     use crate::net::shared::Budget;
-    use crate::net::site::{Site, Views};
+    use crate::net::site::Site;
     use crate::net::tls::OriginTls;
+    use crate::net::view::Views;
     use crate::proxy::balance::Tried;
 
     fn config(args: &[&str]) -> Config {

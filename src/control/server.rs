@@ -97,6 +97,7 @@ fn serve(
     );
     shared.https_port = https_port(&addresses);
     shared.crew = Crew::of(workers.len())
+        .map(Arc::new)
         .map_err(|error| StartError::System { what: "the workers' doorbells", error })?;
     let (loader, server_tls) = server_tls.unzip();
     shared.tls = server_tls.map(ArcSwap::from_pointee);

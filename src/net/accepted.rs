@@ -17,8 +17,8 @@ use super::client::Client;
 use super::client_h1::{self, Ended};
 use super::client_h2;
 use super::h2::io::Io;
-use super::shared::Admission;
 use super::socket::Socket;
+use super::steer::Admission;
 use super::tls::handshake;
 use super::transport::Transport;
 use super::worker::Worker;
@@ -34,7 +34,7 @@ pub async fn serve_introduced(
 ) {
     let introduced = Box::pin(caller::introduce(&worker, &mut socket, caller)).await;
     let Some(caller) = introduced else { return };
-    if !admission.claim(caller.address.ip()) {
+    if !admission.claim(&worker.views.latest(), caller.address.ip()) {
         return worker.metrics.add(Counter::ConnectionsRefused, 1);
     }
     match service {

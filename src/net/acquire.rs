@@ -174,7 +174,8 @@ impl Driver<'_> {
     fn ready(&self, place: &Place, pooled: bool, cx: &mut Context<'_>) -> Option<Upstream> {
         let now = self.worker.clock.now();
         if !place.endpoint()?.scheme.http2 {
-            return if pooled { place.group.take(place.index, now, cx) } else { None };
+            let idle = if pooled { place.group.take(place.index, now, cx) } else { None };
+            return idle.map(|idle| Upstream::reused(idle, place.clone()));
         }
         let seat = place.group.links(place.index)?.seat(cx)?;
         let mut upstream = Upstream::new(self.stream(seat), place.clone(), now);

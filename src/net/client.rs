@@ -19,12 +19,12 @@ use super::caller::Caller;
 use super::group::Group;
 use super::inbox::{Filled, Inbox};
 use super::shared::Lifecycle;
-use super::site::View;
 use super::tally::Tally;
 use super::timer::Timer;
 use super::tls::greeting::Greeting;
 use super::tls::session::Session;
 use super::transport::Transport;
+use super::view::View;
 use super::worker::Worker;
 
 /// A client's connection.

@@ -25,7 +25,6 @@ use crate::time::Phase;
 
 use super::buffers::Outbox;
 use super::client::Client;
-use super::group;
 use super::inbox::Filled;
 use super::record;
 use super::shared::Lifecycle;
@@ -279,7 +278,7 @@ impl Driver<'_> {
     /// The response is with the client: what becomes of both connections.
     fn complete(&mut self, upstream: Upstream) -> ClientFate {
         if self.txn.exchange.upstream_reusable() && !self.txn.surplus {
-            group::give_back(&self.worker.views, upstream, self.txn.keep_alive, self.worker.clock.now());
+            self.worker.views.give_back(upstream, self.txn.keep_alive, self.worker.clock.now());
         }
         if self.txn.exchange.client_reusable() {
             ClientFate::KeepAlive

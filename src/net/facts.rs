@@ -5,10 +5,11 @@ use std::time::Duration;
 
 use ipnet::IpNet;
 
-use crate::h1::RequestHead;
+use crate::h1::{Framing, RequestHead};
 use crate::limits;
 use crate::proxy::error::Failure;
 use crate::proxy::forward::{self, Hop, Source};
+use crate::telemetry::routes::Ended;
 use crate::time::Timestamp;
 
 use super::tally::Tally;
@@ -122,5 +123,111 @@ impl Facts {
             responded: None,
             tally: None,
         }
+    }
+}
+
+impl Facts {
+    /// The head of the response has come.
+    pub(super) fn response_begins(&mut self, framing: Framing) {
+        self.tally.iter_mut().for_each(|tally| tally.response_begins(framing));
+    }
+
+    /// `n` bytes of the response's body have come, framing included.
+    #[inline]
+    pub(super) fn body_arrives(&mut self, n: usize, now: Timestamp) {
+        self.tally.iter_mut().for_each(|tally| tally.body_arrives(n, now));
+    }
+
+    /// The exchange has become a tunnel.
+    pub(super) fn tunnel_begins(&mut self) {
+        self.tally.iter_mut().for_each(Tally::tunnel_begins);
+    }
+
+    /// Counts the exchange, which has ended, for its route.
+    pub(super) fn count_for_route(&mut self, now: Timestamp) {
+        let Some(tally) = self.tally.take() else { return };
+        tally.record(&Ended {
+            status: self.status,
+            error: self.failure.map(Failure::error_type),
+            retries: self.retries,
+            tunnel: self.tunnel,
+            bytes_in: self.bytes_in,
+            bytes_out: self.bytes_out,
+            duration: now.since(self.started),
+            first_byte: self.responded.map(|at| at.since(self.started)),
+        });
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    //! Goal: what is under way ends, and gaps are those of streams. Method: a table of one shard, and a clock by hand.
+
+    use std::time::Duration;
+
+    use std::sync::Arc;
+
+    use super::super::tally::RouteTable;
+    use super::*;
+    use crate::telemetry::metrics::Shard;
+    use crate::telemetry::routes::Totals;
+
+    struct Counted {
+        worker: Arc<Shard>,
+        facts: Facts,
+    }
+
+    fn at(ms: u64) -> Timestamp {
+        Timestamp(0).after(Some(Duration::from_millis(ms)))
+    }
+
+    fn begin() -> Counted {
+        let worker = Arc::new(Shard::new());
+        let table: RouteTable = worker.serve_routes(["a"].into_iter()).iter().map(Arc::clone).collect();
+        let mut facts = Facts::new(at(0), at(0));
+        assert!(Tally::begin(&table, 1).is_none(), "there is no such route");
+        facts.tally = Tally::begin(&table, 0);
+        Counted { worker, facts }
+    }
+
+    impl Counted {
+        fn totals(&self) -> Totals {
+            Totals::of(&[Arc::clone(&self.worker)], ["a"].into_iter()).remove(0)
+        }
+    }
+
+    #[test]
+    fn gaps_are_those_between_arrivals_of_a_stream() {
+        let mut it = begin();
+        it.facts.response_begins(Framing::Chunked);
+        for (n, ms) in [(0, 10), (5, 100), (5, 100), (5, 400), (0, 500), (5, 1_400)] {
+            it.facts.body_arrives(n, at(ms));
+        }
+        let gap = it.totals().gap;
+        assert_eq!((gap.count(), gap.sum()), (2, 300_000 + 1_000_000));
+    }
+
+    #[test]
+    fn a_download_has_no_gaps_and_is_no_stream() {
+        let mut it = begin();
+        it.facts.response_begins(Framing::Length(100));
+        it.facts.body_arrives(50, at(1));
+        it.facts.body_arrives(50, at(2));
+        assert_eq!((it.totals().gap.count(), it.totals().active), (0, [1, 0, 0]));
+    }
+
+    #[test]
+    fn what_is_under_way_ends_with_its_record_or_without() {
+        let mut it = begin();
+        it.facts.response_begins(Framing::UntilClose);
+        it.facts.tunnel_begins();
+        assert_eq!(it.totals().active, [1, 1, 1]);
+        it.facts.status = 200;
+        it.facts.count_for_route(at(7));
+        it.facts.count_for_route(at(8));
+        assert_eq!((it.totals().active, it.totals().classes), ([0; 3], [0, 1, 0, 0, 0]));
+        let mut dropped = begin();
+        dropped.facts = Facts::new(at(0), at(0)); // as when its task panicked
+        assert_eq!((dropped.totals().active, dropped.totals().classes), ([0; 3], [0; 5]));
     }
 }

@@ -23,9 +23,8 @@ use crate::proxy::retry::{Attempt, Verdict};
 use crate::time::Timestamp;
 
 use super::h2::link::Links;
+use super::idle::{Idle, idle_until};
 use super::queue::{Entry, Queue, Waiting};
-use super::transport::Transport;
-use super::upstream::{Idle, Place, Upstream, idle_until};
 
 /// A group.
 #[derive(Debug)]
@@ -42,7 +41,7 @@ pub struct Group {
     idle_total: Rc<Cell<usize>>,
     state: RefCell<State>,
     /// Requests of this worker that wait for room.
-    pub(super) queue: Queue,
+    queue: Rc<Queue>,
 }
 
 #[derive(Debug)]
@@ -77,7 +76,7 @@ impl Group {
             retired: Cell::new(false),
             idle_total: Rc::clone(idle_total),
             state: RefCell::new(state),
-            queue: Queue::default(),
+            queue: Rc::default(),
         }
     }
 
@@ -138,10 +137,10 @@ impl Group {
     }
 
     /// One more request is with endpoint `index`, unless it has as many as it may.
-    pub fn enter(self: &Rc<Self>, index: usize) -> Option<Entry> {
+    pub fn enter(&self, index: usize) -> Option<Entry> {
         let max = self.config.max_connections;
         let busy = self.endpoints.members.get(index)?.state.try_enter(max)?;
-        Some(Entry::new(busy, max.map(|_| Rc::clone(self))))
+        Some(Entry::new(busy, max.map(|_| Rc::clone(&self.queue))))
     }
 
     /// Somebody waits for room already, wherever it is.
@@ -158,21 +157,20 @@ impl Group {
 
     /// Requests that wait for room, all workers together, are one more; `None` when there are too many.
     #[must_use]
-    pub fn wait(self: &Rc<Self>) -> Option<Waiting> {
+    pub fn wait(&self) -> Option<Waiting> {
         let members = u32::try_from(self.endpoints.members.len()).unwrap_or(u32::MAX);
         let most = self.config.queue.max.saturating_mul(members);
-        Waiting::enter(Rc::clone(self), &self.endpoints.waiting, most)
+        Waiting::enter(Rc::clone(&self.queue), &self.endpoints.waiting, most)
     }
 
     /// An idle connection to endpoint `index`, the one used last, if it still stands.
-    pub fn take(self: &Rc<Self>, index: usize, now: Timestamp, cx: &mut Context<'_>) -> Option<Upstream> {
+    pub fn take(&self, index: usize, now: Timestamp, cx: &mut Context<'_>) -> Option<Idle> {
         let mut state = self.state.borrow_mut();
         let idle = state.idle.get_mut(index)?;
         while let Some(mut it) = idle.pop_back() {
             self.count(-1);
             if it.until > now && it.transport.poll_disturbed(cx).is_pending() {
-                let place = Place { group: Rc::clone(self), index };
-                return Some(Upstream { transport: it.transport, reused: true, place, born: it.born });
+                return Some(it);
             }
         }
         None
@@ -188,7 +186,7 @@ impl Group {
     pub fn give(
         &self,
         index: usize,
-        upstream: Upstream,
+        mut it: Idle,
         keep_alive: Option<Duration>,
         now: Timestamp,
         keeper: &Waker,
@@ -197,8 +195,7 @@ impl Group {
             return; // its PROXY header named one client, and the next request may be another's
         }
         let pool = self.config.pool;
-        let until = idle_until(pool, upstream.born, keep_alive, now);
-        let mut it = Idle { transport: upstream.transport, born: upstream.born, until };
+        it.until = idle_until(pool, it.born, keep_alive, now);
         let mut state = self.state.borrow_mut();
         let Some(idle) = state.idle.get_mut(index) else { return };
         let watched = it.transport.poll_disturbed(&mut Context::from_waker(keeper)).is_pending();
@@ -299,27 +296,4 @@ impl Group {
     pub fn position(&self, wanted: &Endpoint) -> Option<usize> {
         self.endpoints.list.iter().position(|endpoint| endpoint == wanted)
     }
-}
-
-/// Keeps a connection whose last response is complete, in the group that is there for its endpoint now.
-pub fn give_back(
-    views: &super::site::Views,
-    mut upstream: Upstream,
-    keep_alive: Option<Duration>,
-    now: Timestamp,
-) {
-    upstream.transport = match upstream.transport {
-        Transport::Stream(stream) => return stream.part(), // its connection was never taken
-        socket => socket,
-    };
-    let Some(keeper) = views.keeper() else { return };
-    let place = upstream.place.clone();
-    if !place.group.is_retired() {
-        place.group.give(place.index, upstream, keep_alive, now, &keeper);
-    } else if let Some(group) = views.successor(&place.group)
-        && let Some(index) = place.endpoint().and_then(|endpoint| group.position(endpoint))
-    {
-        group.give(index, upstream, keep_alive, now, &keeper);
-    }
-    views.keep_within_budget();
 }

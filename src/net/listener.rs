@@ -235,7 +235,7 @@ pub fn serve(worker: &Rc<Worker>, arrival: Arrival) -> io::Result<()> {
     if caller.speaks_for_others(&options.accept_proxy) {
         let introduced = accepted::serve_introduced(serving, connection, caller, admission, service);
         worker.spawn_connection(introduced);
-    } else if !admission.claim(caller.address.ip()) {
+    } else if !admission.claim(&worker.views.latest(), caller.address.ip()) {
         worker.metrics.add(Counter::ConnectionsRefused, 1);
     } else if service == Service::Tls {
         worker.spawn_connection(accepted::serve_tls(serving, connection, caller, admission));

@@ -15,8 +15,6 @@ use std::task::{Context, Waker};
 
 use crate::proxy::health::Busy;
 
-use super::group::Group;
-
 /// Whoever waits on this worker, the first who came first.
 #[derive(Debug, Default)]
 pub struct Queue(RefCell<VecDeque<Waiter>>);
@@ -80,22 +78,22 @@ impl Queue {
 #[derive(Debug)]
 pub struct Entry {
     busy: Option<Busy>,
-    group: Option<Rc<Group>>,
+    queue: Option<Rc<Queue>>,
 }
 
 impl Entry {
-    /// `busy` is a place of `group`, if places there are counted out.
+    /// `busy` is a place; whoever waits for one stands in `queue`, if places are counted out.
     #[must_use]
-    pub fn new(busy: Busy, group: Option<Rc<Group>>) -> Entry {
-        Entry { busy: Some(busy), group }
+    pub fn new(busy: Busy, queue: Option<Rc<Queue>>) -> Entry {
+        Entry { busy: Some(busy), queue }
     }
 }
 
 impl Drop for Entry {
     fn drop(&mut self) {
         drop(self.busy.take());
-        if let Some(group) = &self.group {
-            group.queue.wake();
+        if let Some(queue) = &self.queue {
+            queue.wake();
         }
     }
 }
@@ -103,35 +101,35 @@ impl Drop for Entry {
 /// A request in line.
 #[derive(Debug)]
 pub struct Waiting {
-    group: Rc<Group>,
+    queue: Rc<Queue>,
     all: Arc<AtomicU32>,
     ticket: u64,
 }
 
 impl Waiting {
-    /// Joins the line of `group`, unless `most` are in line already, all workers together, as `all` has it.
+    /// Joins the line, unless `most` are in line already, all workers together, as `all` has it.
     #[must_use]
-    pub fn enter(group: Rc<Group>, all: &Arc<AtomicU32>, most: u32) -> Option<Waiting> {
+    pub fn enter(queue: Rc<Queue>, all: &Arc<AtomicU32>, most: u32) -> Option<Waiting> {
         let more = |n: u32| (n < most).then(|| n + 1);
         all.fetch_update(Ordering::Relaxed, Ordering::Relaxed, more).ok()?;
-        let ticket = group.queue.join();
-        Some(Waiting { group, all: Arc::clone(all), ticket })
+        let ticket = queue.join();
+        Some(Waiting { queue, all: Arc::clone(all), ticket })
     }
 
     /// Whether it is its turn; else it is woken when it may be.
     pub fn poll_turn(&self, cx: &mut Context<'_>) -> bool {
-        self.group.queue.poll_turn(self.ticket, cx)
+        self.queue.poll_turn(self.ticket, cx)
     }
 
     /// Whether there may be room for others where it cannot go.
     pub fn be_choosy(&self, choosy: bool) {
-        self.group.queue.choose(self.ticket, choosy);
+        self.queue.choose(self.ticket, choosy);
     }
 }
 
 impl Drop for Waiting {
     fn drop(&mut self) {
         self.all.fetch_sub(1, Ordering::Relaxed);
-        self.group.queue.leave(self.ticket);
+        self.queue.leave(self.ticket);
     }
 }

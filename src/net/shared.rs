@@ -1,17 +1,15 @@
 //! What workers and control share: one immutable site, a few relaxed counters.
 
-use std::net::IpAddr;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, Ordering};
 use std::time::{Instant, SystemTime, UNIX_EPOCH};
 
 use arc_swap::ArcSwap;
 
 use crate::limits;
-use crate::proxy::limit::concurrency::Place;
 
 use super::site::Site;
-use super::steer::Crew;
+use super::steer::{Admission, Crew};
 use super::tls::ServerTls;
 use super::tls::certificates::host_of;
 
@@ -63,13 +61,12 @@ pub struct Shared {
     pub https_port: u16,
     /// The start of every worker's clock.
     pub epoch: Instant,
-    connections: AtomicUsize,
     /// How often the configuration was loaded again.
     pub reloads: Reloads,
     /// What health checks came to.
     pub probes: ProbeCounts,
     /// The workers; nobody until they are about to start.
-    pub crew: Crew,
+    pub crew: Arc<Crew>,
     /// What the descriptor limit allows.
     pub budget: Budget,
     lifecycle: AtomicU8,
@@ -86,10 +83,9 @@ impl Shared {
             tls: None,
             https_port: 443,
             epoch,
-            connections: AtomicUsize::new(0),
             reloads: Reloads::default(),
             probes: ProbeCounts::default(),
-            crew: Crew::default(),
+            crew: Arc::default(),
             budget,
             lifecycle: AtomicU8::new(0),
             succeeded: AtomicBool::new(false),
@@ -134,19 +130,15 @@ impl Shared {
     /// Counts a client connection of `worker` in; `None` when `--max-connections` are open. Two workers may pass the last
     /// place at once: the bound is exceeded by less than the number of workers.
     #[must_use]
-    pub fn admit(self: &Arc<Self>, worker: usize) -> Option<Admission> {
-        if self.connections.load(Ordering::Relaxed) >= self.budget.connections {
-            return None;
-        }
-        self.connections.fetch_add(1, Ordering::Relaxed);
-        self.crew.enter(worker);
-        Some(Admission { shared: Arc::clone(self), worker, place: None })
+    pub fn admit(&self, worker: usize) -> Option<Admission> {
+        let full = self.connections() >= self.budget.connections;
+        (!full).then(|| Admission::new(&self.crew, worker))
     }
 
     /// Client connections open now.
     #[must_use]
     pub fn connections(&self) -> usize {
-        self.connections.load(Ordering::Relaxed)
+        self.crew.connections()
     }
 }
 
@@ -202,44 +194,6 @@ impl ProbeCounts {
     #[must_use]
     pub fn counts(&self) -> (u64, u64) {
         (self.good.load(Ordering::Relaxed), self.bad.load(Ordering::Relaxed))
-    }
-}
-
-/// A client connection's place among `--max-connections` and among those of a worker; given back when dropped.
-#[derive(Debug)]
-pub struct Admission {
-    shared: Arc<Shared>,
-    worker: usize,
-    /// Its place among those of its client.
-    place: Option<Place>,
-}
-
-impl Admission {
-    /// Whether `client` may have another connection: `--max-connections-per-client`, which does not hold for trusted
-    /// proxies.
-    #[must_use]
-    pub fn claim(&mut self, client: IpAddr) -> bool {
-        let site = self.shared.site.load();
-        let Some(per_client) = &site.per_client else { return true };
-        if site.config.forwarding.trusted_proxies.iter().any(|net| net.contains(&client)) {
-            return true;
-        }
-        self.place = per_client.enter(client).ok();
-        self.place.is_some()
-    }
-
-    /// From now on it is a connection of `worker`.
-    pub fn move_to(&mut self, worker: usize) {
-        self.shared.crew.enter(worker);
-        self.shared.crew.leave(self.worker);
-        self.worker = worker;
-    }
-}
-
-impl Drop for Admission {
-    fn drop(&mut self) {
-        self.shared.crew.leave(self.worker);
-        self.shared.connections.fetch_sub(1, Ordering::Relaxed);
     }
 }
 

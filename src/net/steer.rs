@@ -15,7 +15,7 @@
 
 use std::cell::Cell;
 use std::io;
-use std::net::{SocketAddr, TcpStream};
+use std::net::{IpAddr, SocketAddr, TcpStream};
 use std::os::fd::{AsFd, OwnedFd};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -25,9 +25,10 @@ use rustix::event::{EventfdFlags, eventfd};
 
 use crate::config::Listener;
 use crate::limits;
+use crate::proxy::limit::concurrency::Place;
 use crate::time::Timestamp;
 
-use super::shared::Admission;
+use super::site::Site;
 
 /// A connection that has been accepted, and nothing more.
 #[derive(Debug)]
@@ -42,9 +43,58 @@ pub struct Arrival {
     pub options: Arc<Listener>,
 }
 
+/// A client connection's place among `--max-connections` and among those of a worker; given back when dropped.
+#[derive(Debug)]
+pub struct Admission {
+    crew: Arc<Crew>,
+    worker: usize,
+    /// Its place among those of its client.
+    place: Option<Place>,
+}
+
+impl Admission {
+    /// One more connection of `worker`.
+    #[must_use]
+    pub fn new(crew: &Arc<Crew>, worker: usize) -> Admission {
+        crew.connections.fetch_add(1, Ordering::Relaxed);
+        crew.enter(worker);
+        Admission { crew: Arc::clone(crew), worker, place: None }
+    }
+
+    /// Whether `client` may have another connection: `--max-connections-per-client`, which does not hold for trusted
+    /// proxies.
+    #[must_use]
+    pub fn claim(&mut self, site: &Site, client: IpAddr) -> bool {
+        let Some(per_client) = &site.per_client else { return true };
+        if site.config.forwarding.trusted_proxies.iter().any(|net| net.contains(&client)) {
+            return true;
+        }
+        self.place = per_client.enter(client).ok();
+        self.place.is_some()
+    }
+
+    /// From now on it is a connection of `worker`.
+    fn move_to(&mut self, worker: usize) {
+        self.crew.enter(worker);
+        self.crew.leave(self.worker);
+        self.worker = worker;
+    }
+}
+
+impl Drop for Admission {
+    fn drop(&mut self) {
+        self.crew.leave(self.worker);
+        self.crew.connections.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
 /// The workers, as they see each other.
 #[derive(Debug, Default)]
-pub struct Crew(Box<[Seat]>);
+pub struct Crew {
+    seats: Box<[Seat]>,
+    /// Client connections of all of them.
+    connections: AtomicUsize,
+}
 
 /// What one worker shows the others. Aligned as [`crate::telemetry::metrics::Shard`] is, and for the same reason.
 #[derive(Debug)]
@@ -85,7 +135,10 @@ impl Crew {
     /// # Errors
     /// The process has no descriptor left for a doorbell.
     pub fn of(workers: usize) -> io::Result<Crew> {
-        (0..workers).map(|_| Seat::new()).collect::<io::Result<_>>().map(Crew)
+        (0..workers)
+            .map(|_| Seat::new())
+            .collect::<io::Result<_>>()
+            .map(|seats| Crew { seats, connections: AtomicUsize::new(0) })
     }
 
     /// The descriptor by which `worker` hears its doorbell.
@@ -93,25 +146,31 @@ impl Crew {
     /// # Errors
     /// The process has no descriptor left, or no such worker.
     pub fn doorbell(&self, worker: usize) -> io::Result<OwnedFd> {
-        let seat = self.0.get(worker).ok_or(io::ErrorKind::NotFound)?;
+        let seat = self.seats.get(worker).ok_or(io::ErrorKind::NotFound)?;
         seat.doorbell.as_fd().try_clone_to_owned()
     }
 
     /// Makes every worker look at its intake and at the lifecycle.
     pub fn ring_all(&self) {
-        self.0.iter().for_each(Seat::ring);
+        self.seats.iter().for_each(Seat::ring);
+    }
+
+    /// Client connections open now.
+    #[must_use]
+    pub fn connections(&self) -> usize {
+        self.connections.load(Ordering::Relaxed)
     }
 
     /// Counts a connection of `worker` in.
-    pub fn enter(&self, worker: usize) {
-        if let Some(seat) = self.0.get(worker) {
+    fn enter(&self, worker: usize) {
+        if let Some(seat) = self.seats.get(worker) {
             seat.open.fetch_add(1, Ordering::Relaxed);
         }
     }
 
     /// Counts a connection of `worker` out.
-    pub fn leave(&self, worker: usize) {
-        if let Some(seat) = self.0.get(worker) {
+    fn leave(&self, worker: usize) {
+        if let Some(seat) = self.seats.get(worker) {
             seat.open.fetch_sub(1, Ordering::Relaxed);
         }
     }
@@ -119,8 +178,8 @@ impl Crew {
     /// Who should serve a connection that `worker` has accepted and counted in, if not `worker` itself.
     #[must_use]
     pub fn better_than(&self, worker: usize, excess: &Excess, now: Timestamp) -> Option<usize> {
-        let own = self.0.get(worker)?.open();
-        let (other, least) = self.0.iter().map(Seat::open).enumerate().min_by_key(|(_, open)| *open)?;
+        let own = self.seats.get(worker)?.open();
+        let (other, least) = self.seats.iter().map(Seat::open).enumerate().min_by_key(|(_, open)| *open)?;
         excess.calls_for_help(own, least, now).then_some(other)
     }
 
@@ -129,7 +188,7 @@ impl Crew {
     /// # Errors
     /// `worker` takes no more: here it is again.
     pub fn hand_over(&self, mut arrival: Arrival, worker: usize) -> Result<(), Arrival> {
-        let Some(seat) = self.0.get(worker) else { return Err(arrival) };
+        let Some(seat) = self.seats.get(worker) else { return Err(arrival) };
         let mut intake = seat.intake();
         let Some(waiting) = intake.as_mut().filter(|waiting| waiting.len() < limits::STEER_WAITING_MAX)
         else {
@@ -148,13 +207,13 @@ impl Crew {
     /// What has been handed to `worker`.
     #[must_use]
     pub fn take(&self, worker: usize) -> Vec<Arrival> {
-        self.0.get(worker).and_then(|seat| seat.intake().as_mut().map(std::mem::take)).unwrap_or_default()
+        self.seats.get(worker).and_then(|seat| seat.intake().as_mut().map(std::mem::take)).unwrap_or_default()
     }
 
     /// The same for the last time: from now on nobody can hand it anything.
     #[must_use]
     pub fn close(&self, worker: usize) -> Vec<Arrival> {
-        self.0.get(worker).and_then(|seat| seat.intake().take()).unwrap_or_default()
+        self.seats.get(worker).and_then(|seat| seat.intake().take()).unwrap_or_default()
     }
 }
 
@@ -247,7 +306,7 @@ mod tests {
             budget,
             Instant::now(),
         );
-        shared.crew = Crew::of(workers).unwrap();
+        shared.crew = Arc::new(Crew::of(workers).unwrap());
         Arc::new(shared)
     }
 
@@ -260,7 +319,7 @@ mod tests {
     }
 
     fn open(shared: &Shared) -> Vec<usize> {
-        shared.crew.0.iter().map(Seat::open).collect()
+        shared.crew.seats.iter().map(Seat::open).collect()
     }
 
     #[test]

@@ -24,10 +24,10 @@ use super::clock::Clock;
 use super::journal::Journal;
 use super::log_sink::LogSink;
 use super::shared::{Lifecycle, Shared};
-use super::site::Views;
 use super::steer::Excess;
 use super::timer::Timers;
 use super::transaction::TransactionPool;
+use super::view::Views;
 
 /// Everything a worker's tasks use.
 #[derive(Debug)]
