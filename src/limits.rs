@@ -200,6 +200,28 @@ pub const ADDRESSES_PER_NAME_MAX: usize = 16;
 /// Seconds between attempts while no upstream name has resolved.
 pub const DNS_RETRY_S: u64 = 2;
 
+/// Probes under way at once, over all groups; others wait for a place. At the worst, 64 endpoints that hang for the default
+/// timeout of 2 s, that is 32 probes a second.
+pub const PROBES_MAX: usize = 64;
+/// Milliseconds until a probe that waits for a place looks again.
+pub const PROBE_PLACE_LOOK_MS: u64 = 10;
+/// Milliseconds between two looks for another configuration, or other addresses.
+pub const PROBE_LOOK_MS: u64 = 100;
+/// Least pause in milliseconds between two probes of one endpoint, however short the interval.
+pub const PROBE_PAUSE_MIN_MS: u64 = 10;
+/// Milliseconds until probing begins anew after an accident.
+pub const PROBE_RESTART_MS: u64 = 1_000;
+/// Bytes that one read of a probe brings.
+pub const PROBE_READ_BYTES: usize = 4096;
+/// Reads of what follows the head of a probe's response, and milliseconds for them and for parting with the origin.
+pub const PROBE_BODY_READS_MAX: usize = 16;
+/// See [`PROBE_BODY_READS_MAX`].
+pub const PROBE_CLOSE_MS: u64 = 250;
+/// Bytes of a body that an origin of HTTP/2 may send a probe unasked.
+pub const PROBE_H2_WINDOW_BYTES: u32 = 16 * 1024;
+/// Bytes of fields, as HTTP/2 counts them, that a probe takes.
+pub const PROBE_H2_HEAD_BYTES_MAX: u32 = 64 * 1024;
+
 /// Clients of `--admin` served at once; others wait. One client costs a thread and a descriptor.
 pub const ADMIN_CONNECTIONS_MAX: usize = 32;
 /// Largest request head in bytes that `--admin` takes: browsers with cookies stay below it.

@@ -7,6 +7,7 @@ pub mod dns;
 pub mod handover;
 pub mod log_writer;
 pub mod pid_file;
+pub mod probes;
 pub mod reload;
 pub mod server;
 pub mod sockets;

@@ -38,6 +38,7 @@ use super::dns::{Refresher, Resolver};
 use super::handover::{Predecessor, Program};
 use super::log_writer::LogWriter;
 use super::pid_file::PidFile;
+use super::probes::Probes;
 use super::reload::{Loading, Reloader, Sources};
 use super::sockets::{Inheritance, Sockets};
 use super::start_error::StartError;
@@ -109,6 +110,8 @@ fn serve(
         .map_err(|error| StartError::System { what: "the reload thread", error })?;
     let refresher = Refresher::start(publisher, Arc::clone(&shared))
         .map_err(|error| StartError::System { what: "the resolver thread", error })?;
+    let probes = Probes::start(Arc::clone(&shared))
+        .map_err(|error| StartError::System { what: "the thread of health checks", error })?;
     watch_signals(events_tx.clone())?;
     let (handles, gates) = start_workers(workers, doors, sinks, &shared, &events_tx, &events)?;
     Sockets::listen(&estate)?;
@@ -133,7 +136,7 @@ fn serve(
         succession: Succession::new(program, estate, events_tx, admin, pid_file),
     };
     let ended = supervisor.run();
-    drop((refresher, reloader));
+    drop((refresher, reloader, probes));
     farewell(&handles, &log);
     match ended? {
         Ended::Drained => log.finish(),
@@ -195,7 +198,8 @@ fn descriptors(config: &Config, workers: usize) -> Result<Budget, StartError> {
     let listeners = config.listeners.len();
     let admin =
         if config.admin.is_empty() { 0 } else { limits::ADMIN_CONNECTIONS_MAX + 3 * config.admin.len() };
-    let reserved = limits::DESCRIPTORS_RESERVED + workers * (4 + 3 * listeners) + admin;
+    let probes = if config.groups.iter().any(|it| it.check.is_some()) { limits::PROBES_MAX } else { 0 };
+    let reserved = limits::DESCRIPTORS_RESERVED + workers * (4 + 3 * listeners) + admin + probes;
     let available = usize::try_from(limit).unwrap_or(usize::MAX).saturating_sub(reserved);
     let mut budget = Budget::within(available, workers);
     if budget.connections == 0 {

@@ -66,6 +66,8 @@ pub struct Shared {
     connections: AtomicUsize,
     /// How often the configuration was loaded again.
     pub reloads: Reloads,
+    /// What health checks came to.
+    pub probes: ProbeCounts,
     /// The workers; nobody until they are about to start.
     pub crew: Crew,
     /// What the descriptor limit allows.
@@ -86,6 +88,7 @@ impl Shared {
             epoch,
             connections: AtomicUsize::new(0),
             reloads: Reloads::default(),
+            probes: ProbeCounts::default(),
             crew: Crew::default(),
             budget,
             lifecycle: AtomicU8::new(0),
@@ -169,6 +172,27 @@ impl Reloads {
     #[must_use]
     pub fn counts(&self) -> (u64, u64) {
         (self.succeeded.load(Ordering::Relaxed), self.failed.load(Ordering::Relaxed))
+    }
+}
+
+/// What health checks came to.
+#[derive(Debug, Default)]
+pub struct ProbeCounts {
+    good: AtomicU64,
+    bad: AtomicU64,
+}
+
+impl ProbeCounts {
+    /// One more.
+    pub fn count(&self, good: bool) {
+        let counter = if good { &self.good } else { &self.bad };
+        counter.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// Good and bad ones.
+    #[must_use]
+    pub fn counts(&self) -> (u64, u64) {
+        (self.good.load(Ordering::Relaxed), self.bad.load(Ordering::Relaxed))
     }
 }
 

@@ -252,6 +252,17 @@ pub fn write(version: ProxyVersion, ends: Ends, out: &mut Vec<u8>) {
     }
 }
 
+/// Writes the header of a connection that is the proxy's own, such as a health check: it names nobody.
+pub fn write_own(version: ProxyVersion, out: &mut Vec<u8>) {
+    match version {
+        ProxyVersion::V1 => out.extend_from_slice(b"PROXY UNKNOWN\r\n"),
+        ProxyVersion::V2 => {
+            out.extend_from_slice(V2_SIGNATURE);
+            out.extend_from_slice(&[0x20, 0, 0, 0]); // LOCAL, and no addresses
+        }
+    }
+}
+
 fn mapped(address: IpAddr) -> Ipv6Addr {
     match address {
         IpAddr::V4(address) => address.to_ipv6_mapped(),
@@ -292,6 +303,15 @@ mod tests {
     }
 
     const BLOCK4: [u8; 12] = [192, 0, 2, 1, 198, 51, 100, 2, 0xC8, 0x22, 1, 0xBB];
+
+    #[test]
+    fn a_connection_of_our_own_names_nobody() {
+        for (version, length) in [(ProxyVersion::V1, 15), (ProxyVersion::V2, 16)] {
+            let mut out = Vec::new();
+            write_own(version, &mut out);
+            assert_eq!(parse(&out), complete(None, length));
+        }
+    }
 
     #[test]
     fn lines_of_version_1_are_read() {

@@ -19,6 +19,7 @@ mod http2_origin;
 mod lifecycle;
 mod log;
 mod matrix;
+mod probes;
 mod proxy_protocol;
 mod selftest;
 mod slow;

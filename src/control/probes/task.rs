@@ -1,0 +1,213 @@
+//! The task that probes one endpoint, over and over, until its [`Running`] is dropped.
+
+use std::cell::{Cell, RefCell};
+use std::future::{Future, poll_fn};
+use std::hash::{BuildHasher, RandomState};
+use std::pin::pin;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::task::{Poll, Waker};
+use std::time::{Duration, Instant};
+
+use monoio::time::{sleep, timeout};
+
+use crate::config::ProxyVersion;
+use crate::config::group::Check;
+use crate::limits;
+use crate::net::clock::Clock;
+use crate::net::shared::Shared;
+use crate::proxy::endpoint::Endpoint;
+use crate::proxy::health::{Change, EndpointState};
+
+use super::probe::{self, Answer, Bad, Closing};
+
+/// What is probed, and how.
+#[derive(Debug)]
+pub struct Target {
+    /// The group, for the log.
+    pub group: Box<str>,
+    /// Where it is.
+    pub endpoint: Endpoint,
+    /// What is done.
+    pub check: Check,
+    /// Connections begin with a PROXY header.
+    pub send_proxy: Option<ProxyVersion>,
+    /// Who is told.
+    pub state: Arc<EndpointState>,
+}
+
+impl PartialEq for Target {
+    fn eq(&self, other: &Target) -> bool {
+        Arc::ptr_eq(&self.state, &other.state)
+            && self.endpoint == other.endpoint
+            && self.check == other.check
+            && self.send_proxy == other.send_proxy
+    }
+}
+
+/// What all tasks use.
+#[derive(Debug)]
+pub struct Desk {
+    /// The process.
+    pub shared: Arc<Shared>,
+    /// The clock of this thread.
+    pub clock: Clock,
+    /// Probes under way.
+    pub under_way: Rc<Cell<usize>>,
+}
+
+/// A task. It ends when this is dropped, in the middle of a probe too.
+#[derive(Debug)]
+pub struct Running {
+    /// What it probes.
+    pub target: Rc<Target>,
+    leash: Rc<Leash>,
+}
+
+#[derive(Debug, Default)]
+struct Leash {
+    pulled: Cell<bool>,
+    waker: RefCell<Option<Waker>>,
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        self.leash.pulled.set(true);
+        if let Some(waker) = self.leash.waker.take() {
+            waker.wake();
+        }
+    }
+}
+
+impl Leash {
+    /// Works until it is done, or the leash is pulled.
+    async fn hold(&self, work: impl Future<Output = ()>) {
+        let mut work = pin!(work);
+        poll_fn(|cx| {
+            if self.pulled.get() {
+                return Poll::Ready(());
+            }
+            *self.waker.borrow_mut() = Some(cx.waker().clone());
+            work.as_mut().poll(cx)
+        })
+        .await;
+    }
+}
+
+impl Running {
+    /// Begins to probe `target`.
+    pub fn start(target: Target, desk: &Rc<Desk>) -> Running {
+        let (target, leash) = (Rc::new(target), Rc::new(Leash::default()));
+        let (desk, work, held) = (Rc::clone(desk), Rc::clone(&target), Rc::clone(&leash));
+        monoio::spawn(async move { held.hold(desk.repeat(&work)).await });
+        Running { target, leash }
+    }
+}
+
+/// A place among [`limits::PROBES_MAX`]; given back when dropped.
+struct Place(Rc<Cell<usize>>);
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        self.0.set(self.0.get().saturating_sub(1));
+    }
+}
+
+impl Desk {
+    async fn repeat(&self, target: &Target) {
+        let interval = target.check.interval;
+        sleep(interval.mul_f64(JITTER * chance())).await;
+        loop {
+            let began = Instant::now();
+            let place = self.place().await;
+            self.probe(target).await;
+            drop(place);
+            let least = Duration::from_millis(limits::PROBE_PAUSE_MIN_MS);
+            sleep(pause(interval, chance()).saturating_sub(began.elapsed()).max(least)).await;
+        }
+    }
+
+    /// Waits for a place. Looking again and again is all there is to it: a line of wakers would lose its turn with a task
+    /// that ends between being woken and running.
+    async fn place(&self) -> Place {
+        while self.under_way.get() >= limits::PROBES_MAX {
+            sleep(Duration::from_millis(limits::PROBE_PLACE_LOOK_MS)).await;
+        }
+        self.under_way.set(self.under_way.get() + 1);
+        Place(Rc::clone(&self.under_way))
+    }
+
+    /// One probe. Its connection is closed once everybody knows what came of it.
+    async fn probe(&self, target: &Target) {
+        let site = self.shared.site.load_full();
+        let verdict = timeout(target.check.timeout, probe::run(target, &site)).await;
+        drop(site);
+        if let Some(closing) = self.judge(target, verdict.unwrap_or(Err(Bad::Late))) {
+            let _ = timeout(Duration::from_millis(limits::PROBE_CLOSE_MS), closing).await;
+        }
+    }
+
+    /// Tells everybody what came of a probe; how to part with an endpoint that has answered.
+    fn judge(&self, target: &Target, verdict: Result<Answer, Bad>) -> Option<Closing> {
+        let (group, endpoint) = (&*target.group, &*target.endpoint.label);
+        let (why, closing) = match verdict {
+            Ok(answer) => (answer.bad, Some(answer.closing)),
+            Err(bad) => (Some(bad), None),
+        };
+        match &why {
+            None => tracing::debug!(group, endpoint, "a probe was good"),
+            Some(Bad::Ours(error)) => {
+                tracing::warn!(group, endpoint, %error, "a probe could not be made; it counts as none");
+                return None;
+            }
+            Some(why) => tracing::debug!(group, endpoint, %why, "a probe was bad"),
+        }
+        self.shared.probes.count(why.is_none());
+        if let Some(change) = target.state.probed(why.is_none(), self.clock.refresh(), &target.check) {
+            tell(group, endpoint, change, why.as_ref());
+        }
+        closing
+    }
+}
+
+/// Logs what happened to an endpoint, in the words of [`crate::net::group`].
+pub fn tell(group: &str, endpoint: &str, change: Change, why: Option<&Bad>) {
+    match (change, why) {
+        (Change::Reached, _) => tracing::info!(group, endpoint, "an upstream endpoint is back"),
+        (bad, Some(why)) if bad.is_bad() => {
+            tracing::warn!(group, endpoint, %why, "an upstream endpoint is {bad}");
+        }
+        (bad, None) if bad.is_bad() => tracing::warn!(group, endpoint, "an upstream endpoint is {bad}"),
+        (good, _) => tracing::info!(group, endpoint, "an upstream endpoint is {good}"),
+    }
+}
+
+/// The share of an interval that is left to chance.
+const JITTER: f64 = 0.1;
+
+/// From the beginning of one probe to that of the next: the interval, give or take half of what is left to chance, so that
+/// it is right on average.
+fn pause(interval: Duration, chance: f64) -> Duration {
+    interval.mul_f64(1.0 - JITTER / 2.0 + JITTER * chance)
+}
+
+/// From 0 to 1, by the seed that the standard library draws for its hash maps.
+fn chance() -> f64 {
+    let bits = u32::try_from(RandomState::new().hash_one(0_u8) >> 32).unwrap_or_default();
+    f64::from(bits) / f64::from(u32::MAX)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_tenth_of_the_interval_is_left_to_chance() {
+        let second = Duration::from_secs(1);
+        assert_eq!(pause(second, 0.0), Duration::from_millis(950));
+        assert_eq!(pause(second, 1.0), Duration::from_millis(1050));
+        let drawn: Vec<f64> = (0..100).map(|_| chance()).collect();
+        assert!(drawn.iter().all(|it| (0.0..=1.0).contains(it)));
+        assert!(drawn.iter().any(|it| *it < 0.5) && drawn.iter().any(|it| *it > 0.5), "{drawn:?}");
+    }
+}
