@@ -232,6 +232,14 @@ pub const ADMIN_DEADLINE_MS: u64 = 5_000;
 
 /// Milliseconds that clients of `--admin` have to be served by a process that has handed over and has nothing else to do.
 pub const ADMIN_GRACE_MS: u64 = 2_000;
+/// Viewers of the status page at once: each holds a thread of `--admin`.
+pub const ADMIN_VIEWERS_MAX: usize = 8;
+/// Milliseconds between two events of the status page.
+pub const ADMIN_EVENT_MS: u64 = 1_000;
+/// Milliseconds between two beats of the heart of a worker that has something to do.
+pub const BEAT_BUSY_MS: u64 = 10;
+/// Milliseconds between two beats of the heart of a worker that has nothing to do.
+pub const BEAT_IDLE_MS: u64 = 1_000;
 
 /// Log batches in flight between one worker and the log writer.
 pub const LOG_BATCHES_MAX: usize = 64;
@@ -332,6 +340,8 @@ const _: () = assert!(TARGET_BYTES_MAX < HEAD_BYTES_MAX);
 const _: () =
     assert!(H2_SMALL_FRAMES_BYTES_MAX / 256 >= 2 * TURN_BYTES_MAX / 10, "a frame of one byte is ten");
 const _: () = assert!(TARGET_BYTES_MAX <= ADMIN_HEAD_BYTES_MAX && ADMIN_HEAD_BYTES_MAX <= HEAD_BYTES_MAX);
+const _: () =
+    assert!(ADMIN_VIEWERS_MAX * 2 <= ADMIN_CONNECTIONS_MAX, "places are left for scrapes and probes");
 const _: () = assert!(PROXY_V1_BYTES_MAX <= PROXY_HEADER_BYTES_MAX);
 const _: () = assert!(HEAD_BYTES_MAX <= SCRATCH_BYTES, "a whole head fits one read");
 const _: () = assert!(FIELDS_MAX <= FIELDS_CEILING);

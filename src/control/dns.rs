@@ -255,7 +255,7 @@ mod tests {
         let budget = Budget { connections: 1, idle_upstreams: 1, pipes: 1 };
         let site = Site::new(config, first, OriginTls::default(), [1, 2]);
         let shared = Arc::new(Shared::new(site, budget, Instant::now()));
-        let views = Views::new(Arc::clone(&shared), 0);
+        let views = Views::new(Arc::clone(&shared), 0, Arc::default());
         let seen = || {
             let view = views.latest();
             let group = view.group(0).unwrap();

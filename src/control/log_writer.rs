@@ -101,6 +101,13 @@ impl LogWriter {
         self.running.as_ref().map_or(0, |running| running.shared.lost.load(Ordering::Relaxed))
     }
 
+    /// [`LogWriter::lost`] for whoever outlives the writer.
+    #[must_use]
+    pub fn losses(&self) -> Box<dyn Fn() -> u64 + Send + Sync> {
+        let shared = self.running.as_ref().map(|running| Arc::clone(&running.shared));
+        Box::new(move || shared.as_ref().map_or(0, |shared| shared.lost.load(Ordering::Relaxed)))
+    }
+
     /// Writes what is left and ends the thread; call it when all sinks are dropped. Gives up after five
     /// seconds, so that a stuck output (a stopped reader of standard output) cannot keep the process.
     pub fn finish(self) {

@@ -54,8 +54,31 @@ pub enum ReloadError {
     Certificate(#[from] CertificateError),
 }
 
+/// Why an order came to nothing, in words for the operator. What was served is served on.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum Refused {
+    /// What was to be loaded is not valid.
+    #[error("{0}")]
+    Invalid(String),
+    /// It is, but only a new process takes it up.
+    #[error("{0}")]
+    Restart(String),
+    /// It was not looked at, or not to the end.
+    #[error("{0}")]
+    Busy(&'static str),
+}
+
+impl From<ReloadError> for Refused {
+    fn from(error: ReloadError) -> Refused {
+        match error {
+            ReloadError::Restart(_) => Refused::Restart(error.to_string()),
+            ReloadError::Config(_) | ReloadError::Certificate(_) => Refused::Invalid(error.to_string()),
+        }
+    }
+}
+
 /// What came of an order.
-pub type Outcome = Result<u64, String>;
+pub type Outcome = Result<u64, Refused>;
 
 /// Whoever gave an order, to be told the version that is served now, or why nothing was loaded.
 type Order = Option<SyncSender<Outcome>>;
@@ -121,9 +144,9 @@ impl Orders {
         match self.0.try_send(Some(reply)) {
             Ok(()) => outcome
                 .recv_timeout(Duration::from_secs(limits::RELOAD_S))
-                .unwrap_or_else(|_| Err("it takes too long; the log will say what came of it".into())),
-            Err(TrySendError::Full(_)) => Err("other reloads are waiting; try again".into()),
-            Err(TrySendError::Disconnected(_)) => Err("the process is stopping".into()),
+                .unwrap_or(Err(Refused::Busy("it takes too long; the log will say what came of it"))),
+            Err(TrySendError::Full(_)) => Err(Refused::Busy("other reloads are waiting; try again")),
+            Err(TrySendError::Disconnected(_)) => Err(Refused::Busy("the process is stopping")),
         }
     }
 }
@@ -191,7 +214,7 @@ impl Loading {
                     ReloadError::Config(_) | ReloadError::Restart(_) => "configuration",
                 };
                 tracing::error!(%error, "cannot load the {what} again; those in use stay in use");
-                Err(error.to_string())
+                Err(error.into())
             }
         }
     }

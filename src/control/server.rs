@@ -33,7 +33,7 @@ use crate::net::steer::Crew;
 use crate::net::thread::{self, Setup};
 use crate::telemetry::metrics::{self, Counter, Shard};
 
-use super::admin::{self, Admin, Subject};
+use super::admin::{self, Admin, Controls, Subject};
 use super::dns::{Refresher, Resolver};
 use super::handover::{Predecessor, Program};
 use super::log_writer::LogWriter;
@@ -119,7 +119,13 @@ fn serve(
     let pid_file = site.config.pid_file.clone().map(write_pid_file).transpose()?;
     gates.into_iter().for_each(|gate| _ = gate.send(()));
     announce(&site.config, &addresses);
-    let admin = start_admin(admin, &shared, &handles)?;
+    let drains = events_tx.clone();
+    let controls = Controls {
+        reloads: reloader.orders(),
+        drain: Box::new(move || drop(drains.send(Event::Drain))),
+        log_lines_lost: log.losses(),
+    };
+    let admin = start_admin(admin, &shared, &handles, controls)?;
     match predecessor.take() {
         Some(predecessor) => predecessor.ready(estate.addresses()),
         None => notifier.ready(),
@@ -334,12 +340,13 @@ fn start_admin(
     bound: Vec<admin::Bound>,
     shared: &Arc<Shared>,
     handles: &[Handle],
+    controls: Controls,
 ) -> Result<Option<Admin>, StartError> {
     if bound.is_empty() {
         return Ok(None);
     }
     let (addresses, sockets): (Vec<SocketAddr>, Vec<OwnedFd>) = bound.into_iter().unzip();
-    let admin = Admin::start(sockets, Subject::new(Arc::clone(shared), shards(handles)))
+    let admin = Admin::start(sockets, Subject::new(Arc::clone(shared), shards(handles), controls))
         .map_err(|error| StartError::System { what: "the admin listener", error })?;
     for address in addresses {
         tracing::info!("ringress admin on {address}");

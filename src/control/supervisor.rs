@@ -35,6 +35,8 @@ use super::upgrade;
 pub enum Event {
     /// A signal, SIGUSR2 aside.
     Signal(i32),
+    /// An operator asked for a drain over HTTP. Unlike a second signal, asking again is not to cut.
+    Drain,
     /// SIGUSR2.
     Upgrade {
         /// The process that sent it, as far as the kernel knows.
@@ -171,6 +173,11 @@ impl Supervisor<'_> {
                 Ok(Event::Reloaded) => self.notifier.ready(),
                 Ok(Event::Upgrade { asking }) => self.upgrade(asking),
                 Ok(Event::Upgraded) => cut_at = self.conclude().or(cut_at),
+                Ok(Event::Drain) if self.shared.lifecycle() == Lifecycle::Running => {
+                    self.succession.give_up();
+                    cut_at = self.drain();
+                }
+                Ok(Event::Drain) => {}
                 Ok(Event::Signal(_)) => match self.shared.lifecycle() {
                     Lifecycle::Running => {
                         self.succession.give_up();

@@ -20,6 +20,7 @@ use super::group::Group;
 use super::inbox::{Filled, Inbox};
 use super::shared::Lifecycle;
 use super::site::View;
+use super::tally::Tally;
 use super::timer::Timer;
 use super::tls::greeting::Greeting;
 use super::tls::session::Session;
@@ -101,6 +102,11 @@ impl Client {
     /// The route of the request under way.
     pub(super) fn route(&self) -> Option<&Route> {
         self.view.route(self.route?)
+    }
+
+    /// The part of the request under way in what is counted by route. A listener that redirects has no routes.
+    pub(super) fn tally(&self) -> Option<Tally> {
+        Tally::begin(&self.view.table, self.route.filter(|_| !self.redirects)?)
     }
 
     /// The group that the request under way is forwarded to.

@@ -297,7 +297,8 @@ impl Client {
         Ok(Some((worker.transactions.place(txn), head.bytes)))
     }
 
-    async fn exchange(&mut self, worker: &Rc<Worker>, txn: Box<Transaction>) -> ClientFate {
+    async fn exchange(&mut self, worker: &Rc<Worker>, mut txn: Box<Transaction>) -> ClientFate {
+        txn.facts.tally = self.tally();
         if self.redirects {
             return Box::pin(self.answer_redirect(worker, txn)).await;
         }

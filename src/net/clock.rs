@@ -14,6 +14,7 @@ use crate::time::Timestamp;
 pub struct Clock {
     epoch: Instant,
     now: Cell<Timestamp>,
+    turns: Cell<u64>,
     date_second: Cell<u64>,
     date: RefCell<Vec<u8>>,
 }
@@ -25,6 +26,7 @@ impl Clock {
         Clock {
             epoch,
             now: Cell::new(Timestamp(0)),
+            turns: Cell::new(0),
             date_second: Cell::new(u64::MAX),
             date: RefCell::new(Vec::new()),
         }
@@ -40,7 +42,14 @@ impl Clock {
     pub fn refresh(&self) -> Timestamp {
         let now = Timestamp(u64::try_from(self.epoch.elapsed().as_micros()).unwrap_or(u64::MAX));
         self.now.set(now);
+        self.turns.set(self.turns.get().wrapping_add(1));
         now
+    }
+
+    /// How often the clock was read: a task was polled each time.
+    #[must_use]
+    pub fn turns(&self) -> u64 {
+        self.turns.get()
     }
 
     /// The instant of a timestamp, for the runtime's sleep.

@@ -260,6 +260,7 @@ impl Driver<'_> {
     async fn tunnel(&mut self, upstream: Upstream) -> ClientFate {
         self.txn.facts.tunnel = true;
         self.worker.metrics.add(Counter::Tunnels, 1);
+        self.txn.facts.tunnel_begins();
         let to_client = std::mem::take(&mut self.txn.to_client);
         let to_origin = std::mem::take(&mut self.txn.to_origin);
         let ended = tunnel::run(self.worker, self.client, upstream, to_client, to_origin).await;

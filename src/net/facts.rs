@@ -11,6 +11,7 @@ use crate::proxy::error::Failure;
 use crate::proxy::forward::{self, Hop, Source};
 use crate::time::Timestamp;
 
+use super::tally::Tally;
 use super::upstream::Place;
 
 /// What the access log says of a request: copied out of its head, which does not live as long.
@@ -72,7 +73,7 @@ impl Line {
 }
 
 /// What the access log says of the exchange beyond its request.
-#[derive(Clone, Debug)]
+#[derive(Debug)]
 pub struct Facts {
     /// First byte of the request.
     pub started: Timestamp,
@@ -98,6 +99,8 @@ pub struct Facts {
     pub connect: Option<Duration>,
     /// When the final response head came.
     pub responded: Option<Timestamp>,
+    /// Its part in what is counted by route.
+    pub tally: Option<Tally>,
 }
 
 impl Facts {
@@ -117,6 +120,7 @@ impl Facts {
             bytes_out: 0,
             connect: None,
             responded: None,
+            tally: None,
         }
     }
 }

@@ -13,7 +13,8 @@ use super::upstream::Place;
 use super::worker::Worker;
 
 /// Records an exchange that has ended, and gives back what it held.
-pub fn conclude(worker: &Worker, peer: SocketAddr, txn: Box<Transaction>) {
+pub fn conclude(worker: &Worker, peer: SocketAddr, mut txn: Box<Transaction>) {
+    txn.facts.count_for_route(worker.clock.now());
     record(worker, peer, txn.line.as_deref(), &txn.facts);
     worker.transactions.give(txn, &worker.pool);
 }
@@ -57,6 +58,9 @@ pub fn record(worker: &Worker, peer: SocketAddr, line: Option<&Line>, facts: &Fa
 fn count(worker: &Worker, facts: &Facts) {
     if facts.status > 0 {
         worker.metrics.add(Counter::response(facts.status), 1);
+    }
+    if let Some(failure) = facts.failure {
+        worker.metrics.errors().count(failure.error_type());
     }
     match facts.failure {
         None => {}

@@ -24,6 +24,7 @@ use crate::proxy::forward::{self, Reply, Source};
 use crate::proxy::health::Outcome;
 use crate::proxy::retry::Cause;
 use crate::proxy::retry::kept::KeptBody;
+use crate::telemetry::metrics::Counter;
 use crate::time::Timestamp;
 
 use super::buffers::{BufferPool, Outbox};
@@ -106,6 +107,7 @@ impl Driver<'_> {
             Ok(None) => Ok(0),
             Ok(Some(0)) | Err(_) => Err(Failure::ClientGone),
             Ok(Some(n)) => {
+                self.worker.metrics.add(Counter::BytesCopied, n as u64);
                 let bytes = scratch.get_mut(..n).unwrap_or_default();
                 let consumed = self.upload(bytes, upstream, now)?;
                 self.client.inbox.append(bytes.get(consumed..).unwrap_or_default(), &self.worker.pool);
@@ -128,6 +130,7 @@ impl Driver<'_> {
             }
             Ok(Some(0)) | Err(_) => Err(Failure::ClientGone),
             Ok(Some(n)) => {
+                self.worker.metrics.add(Counter::BytesSpliced, n as u64);
                 self.txn.kept = None; // its bytes pass by unseen
                 self.txn.exchange.body_kept(None);
                 let (before, behind) = self.txn.exchange.upload_mut().moved(n);
@@ -216,6 +219,7 @@ impl Driver<'_> {
             Ok(Some(0)) => Ok(Arrived::End),
             Err(error) => Err(Broken::within(&error).unwrap_or_else(|| self.origin_broke())),
             Ok(Some(n)) => {
+                self.worker.metrics.add(Counter::BytesCopied, n as u64);
                 self.txn.exchange.origin_sent(self.worker.clock.now());
                 Ok(match self.origin_spoke(scratch.get_mut(..n).unwrap_or_default())? {
                     Progress::Switched => Arrived::Switched,
@@ -238,6 +242,8 @@ impl Driver<'_> {
             Err(_) => Err(self.origin_broke()),
             Ok(Some(n)) => {
                 self.txn.exchange.origin_sent(self.worker.clock.now());
+                self.worker.metrics.add(Counter::BytesSpliced, n as u64);
+                self.txn.facts.body_arrives(n, self.worker.clock.now());
                 let (before, behind) = self.txn.exchange.download_mut().moved(n);
                 self.txn.to_client.frame_pipe(before.as_slice(), behind, pool);
                 self.send_to_client(&[])?;
@@ -384,6 +390,7 @@ impl Driver<'_> {
     fn stage_response(&mut self, head: &ResponseHead, source: Source<'_>, reply: Reply<'_>) {
         self.txn.facts.status = head.status;
         self.txn.facts.responded = Some(self.worker.clock.now());
+        self.txn.facts.response_begins(head.framing);
         self.report(Outcome::of_status(head.status));
         self.txn.keep_alive = head.keep_alive_timeout_s.map(Duration::from_secs);
         let out = self.txn.to_client.stage(&self.worker.pool);
@@ -403,6 +410,7 @@ impl Driver<'_> {
     }
 
     fn relay_body(&mut self, bytes: &mut [u8]) -> Result<(), Failure> {
+        self.txn.facts.body_arrives(bytes.len(), self.worker.clock.now());
         let (worker, client) = (self.worker, &mut self.client.transport);
         let flow = self.txn.exchange.download_mut();
         let passed = pass(flow, bytes, &mut self.txn.to_client, client, &worker.pool, None);

@@ -3,7 +3,7 @@
 use std::net::IpAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, AtomicUsize, Ordering};
-use std::time::Instant;
+use std::time::{Instant, SystemTime, UNIX_EPOCH};
 
 use arc_swap::ArcSwap;
 
@@ -155,12 +155,21 @@ impl Shared {
 pub struct Reloads {
     succeeded: AtomicU64,
     failed: AtomicU64,
+    last_success_unix_s: AtomicU64,
 }
 
 impl Reloads {
     /// Once more.
     pub fn succeeded(&self) {
         self.succeeded.fetch_add(1, Ordering::Relaxed);
+        let unix = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+        self.last_success_unix_s.store(unix.as_secs(), Ordering::Relaxed);
+    }
+
+    /// When the last success was, in seconds since the Unix epoch; `None` before the first.
+    #[must_use]
+    pub fn last_success_unix_s(&self) -> Option<u64> {
+        Some(self.last_success_unix_s.load(Ordering::Relaxed)).filter(|at| *at > 0)
     }
 
     /// It was tried once more, and refused.

@@ -18,10 +18,12 @@ use crate::limits;
 use crate::proxy::endpoint::Endpoints;
 use crate::proxy::limit::{ClientConnections, Limits};
 use crate::proxy::routing::Router;
+use crate::telemetry::metrics::Shard;
 
 use super::clock::Clock;
 use super::group::Group;
 use super::shared::Shared;
+use super::tally::RouteTable;
 use super::timer::Timer;
 use super::tls::OriginTls;
 
@@ -131,6 +133,8 @@ pub struct View {
     groups: Vec<Rc<Group>>,
     /// How origins are spoken to with TLS.
     pub origin_tls: OriginTls,
+    /// Where the worker counts for each route.
+    pub(super) table: RouteTable,
 }
 
 impl std::ops::Deref for View {
@@ -142,13 +146,15 @@ impl std::ops::Deref for View {
 }
 
 impl View {
-    fn first(site: Arc<Site>, seed: u64, idle: &Rc<Cell<usize>>) -> View {
+    fn first(site: Arc<Site>, seed: u64, idle: &Rc<Cell<usize>>, metrics: &Shard) -> View {
+        let table = table_of(&site, metrics);
         let groups = groups_of(&site).map(|(config, endpoints)| Group::new(config, endpoints, seed, idle));
-        View { groups: groups.map(Rc::new).collect(), origin_tls: site.upstream_tls.of_worker(), site }
+        View { groups: groups.map(Rc::new).collect(), origin_tls: site.upstream_tls.of_worker(), table, site }
     }
 
     /// The view of a newer site, with what this one has that lasts.
-    fn next(&self, site: Arc<Site>, seed: u64, idle: &Rc<Cell<usize>>) -> View {
+    fn next(&self, site: Arc<Site>, seed: u64, idle: &Rc<Cell<usize>>, metrics: &Shard) -> View {
+        let table = table_of(&site, metrics);
         let known = |config: &GroupConfig| self.groups.iter().find(|group| group.config.name == config.name);
         let group = |(config, endpoints): (&GroupConfig, &Arc<Endpoints>)| match known(config) {
             Some(group) if group.is_same(config, endpoints) => Rc::clone(group),
@@ -161,7 +167,7 @@ impl View {
         }
         let same_tls = Arc::ptr_eq(&self.site.upstream_tls, &site.upstream_tls);
         let origin_tls = if same_tls { self.origin_tls.clone() } else { site.upstream_tls.of_worker() };
-        View { groups, origin_tls, site }
+        View { groups, origin_tls, table, site }
     }
 
     /// Group `index` of the configuration.
@@ -181,10 +187,17 @@ fn groups_of(site: &Site) -> impl Iterator<Item = (&GroupConfig, &Arc<Endpoints>
     site.config.groups.iter().zip(&site.endpoints)
 }
 
+/// Where a worker counts for each route of `site`.
+fn table_of(site: &Site, metrics: &Shard) -> RouteTable {
+    let names = site.config.routes.iter().map(|route| &*route.name);
+    metrics.serve_routes(names).iter().map(Arc::clone).collect()
+}
+
 /// The view that a worker has now, and what all its groups share: the bound on idle connections, and their keeper.
 #[derive(Debug)]
 pub struct Views {
     shared: Arc<Shared>,
+    metrics: Arc<Shard>,
     seed: u64,
     current: RefCell<Rc<View>>,
     idle: Rc<Cell<usize>>,
@@ -194,10 +207,11 @@ pub struct Views {
 impl Views {
     /// The first view of a worker; `seed` is random, and its own.
     #[must_use]
-    pub fn new(shared: Arc<Shared>, seed: u64) -> Views {
+    pub fn new(shared: Arc<Shared>, seed: u64, metrics: Arc<Shard>) -> Views {
         let idle = Rc::default();
-        let first = View::first(shared.site.load_full(), seed, &idle);
-        Views { shared, seed, current: RefCell::new(Rc::new(first)), idle, keeper: RefCell::new(None) }
+        let first = View::first(shared.site.load_full(), seed, &idle, &metrics);
+        let current = RefCell::new(Rc::new(first));
+        Views { shared, metrics, seed, current, idle, keeper: RefCell::new(None) }
     }
 
     /// What is served now.
@@ -205,7 +219,7 @@ impl Views {
         let mut current = self.current.borrow_mut();
         let latest = self.shared.site.load();
         if !Arc::ptr_eq(&latest, &current.site) {
-            *current = Rc::new(current.next(Arc::clone(&latest), self.seed, &self.idle));
+            *current = Rc::new(current.next(Arc::clone(&latest), self.seed, &self.idle, &self.metrics));
             if let Some(keeper) = self.keeper.borrow().as_ref() {
                 keeper.wake_by_ref();
             }
@@ -224,6 +238,12 @@ impl Views {
     #[must_use]
     pub fn keeper(&self) -> Option<Waker> {
         self.keeper.borrow().clone()
+    }
+
+    /// Idle connections of all groups.
+    #[must_use]
+    pub fn idle_connections(&self) -> usize {
+        self.idle.get()
     }
 
     /// Closes idle connections beyond the worker's share of descriptors.

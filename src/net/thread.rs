@@ -17,6 +17,7 @@ use rustix::io::Errno;
 use crate::limits;
 use crate::telemetry::metrics::Shard;
 
+use super::heart;
 use super::listener::{self, Door};
 use super::log_sink::LogSink;
 use super::memory;
@@ -111,6 +112,7 @@ async fn serve(setup: Setup) -> io::Result<()> {
     monoio::spawn(
         async move { flusher.journal.flush_each_turn(&flusher.clock, flusher.timers.timer()).await },
     );
+    monoio::spawn(heart::beat(Rc::clone(&worker)));
     let tidy = Rc::clone(&worker);
     monoio::spawn(async move {
         loop {

@@ -47,6 +47,18 @@ impl Timers {
         Timer { timers: Rc::clone(self), id }
     }
 
+    /// Entries of the wheel.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        self.wheel.borrow().len()
+    }
+
+    /// Nobody has a timer.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
     /// Wakes every task that owns a timer, so that it looks at what has changed (drain).
     pub fn wake_all(&self) {
         self.wheel.borrow().for_each(|waker| {

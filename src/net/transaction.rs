@@ -128,6 +128,7 @@ impl Transaction {
         self.from_origin.consume(usize::MAX, pool);
         pool.give(std::mem::take(&mut self.head));
         self.facts.place = None;
+        self.facts.tally = None;
         self.admitted = Admitted::default();
         drop(self.entry.take());
         self.kept = None;

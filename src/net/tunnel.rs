@@ -13,6 +13,7 @@ use std::task::{Context, Poll};
 use crate::limits;
 use crate::proxy::error::Failure;
 use crate::proxy::exchange::Deadline;
+use crate::telemetry::metrics::Counter;
 use crate::time::{Phase, Timestamp};
 
 use super::buffers::Outbox;
@@ -93,6 +94,7 @@ impl Way {
         let arrived = from.try_read(&mut scratch)?;
         if let Some(n) = arrived {
             self.bulky = n == scratch.len();
+            worker.metrics.add(Counter::BytesCopied, n as u64);
             self.send(to, worker, scratch.get(..n).unwrap_or_default())?;
         }
         Ok(arrived)
@@ -107,6 +109,7 @@ impl Way {
         match self.outbox.fill_pipe(from, &worker.pool, u64::MAX) {
             Ok(Some(n)) => {
                 self.bytes += n as u64;
+                worker.metrics.add(Counter::BytesSpliced, n as u64);
                 self.bulky = n >= limits::SCRATCH_BYTES;
                 self.send(to, worker, &[])?;
                 Ok(Some(n))

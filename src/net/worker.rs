@@ -86,7 +86,7 @@ impl Worker {
             kept: Rc::default(),
             scratch: RefCell::new(vec![0; limits::SCRATCH_BYTES].into_boxed_slice()),
             fields: RefCell::new(Fields::new()),
-            views: Views::new(Arc::clone(&shared), id_seed[0]),
+            views: Views::new(Arc::clone(&shared), id_seed[0], Arc::clone(&metrics)),
             journal: Journal::new(log, &shared.site.load().config, Arc::clone(&metrics)),
             metrics,
             excess: Excess::default(),

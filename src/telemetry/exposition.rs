@@ -2,14 +2,15 @@
 //!
 //! The two differ in little: in OpenMetrics the family of a counter is named without `_total`, and the text ends with
 //! `# EOF`. Every family is rendered, zeros too: a series that appears with its first event hides that event from `rate()`.
-//! No help text and no word of ours holds a backslash, a quote or a line feed, so nothing of that needs escaping (a test holds
-//! them to it). What operators name is escaped.
+//! No help text holds a backslash, a quote or a line feed, so none needs escaping (a test holds them to it); values of labels
+//! are escaped. Exceptions to "zeros too" are named where they are made, in [`super::series`].
 
-use std::fmt::{self, Write};
 use std::sync::Arc;
 
-use super::histogram::{Counts, Scale};
 use super::metrics::{self, Counter, Shard};
+use super::routes::Totals;
+use super::series::{self, EndpointFigures};
+use super::text::Text;
 
 /// A text format of metrics.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -65,8 +66,18 @@ pub struct Snapshot<'a> {
     pub shards: &'a [Arc<Shard>],
     /// Client connections open now.
     pub connections_open: usize,
+    /// What passed by route.
+    pub routes: &'a [Totals],
     /// Endpoints known now.
-    pub endpoints: usize,
+    pub endpoints: &'a [EndpointFigures],
+    /// Lines of the access log that its output did not take.
+    pub log_lines_lost: u64,
+    /// Counts configurations, from 1.
+    pub config_version: u64,
+    /// Times that the configuration was loaded again, and times that it was refused.
+    pub reloads: (u64, u64),
+    /// When the configuration in use was loaded, in seconds since the Unix epoch.
+    pub config_loaded_unix_s: u64,
     /// 0 running, 1 draining, 2 cutting.
     pub lifecycle: u8,
     /// When the process started, in milliseconds since the Unix epoch.
@@ -78,119 +89,58 @@ pub struct Snapshot<'a> {
 /// What the process counts and is, in `format`.
 #[must_use]
 pub fn render(snapshot: &Snapshot<'_>, format: Format) -> String {
-    let mut text = String::with_capacity(8 * 1024);
-    // Writing to a `String` cannot fail.
-    let _ = write_all(&mut text, snapshot, format);
-    text
+    let mut text = Text::new(format);
+    write_counters(&mut text, snapshot);
+    series::errors(&mut text, snapshot.shards);
+    series::routes(&mut text, snapshot.routes);
+    series::workers(&mut text, snapshot.shards);
+    series::endpoints(&mut text, snapshot.endpoints);
+    GAUGES.iter().for_each(|gauge| write_gauge(&mut text, *gauge, snapshot));
+    text.finish()
 }
 
-fn write_all(out: &mut String, snapshot: &Snapshot<'_>, format: Format) -> fmt::Result {
-    write_counters(out, snapshot.shards, format)?;
-    let version = snapshot.version;
-    for gauge in GAUGES {
-        let name = gauge.name();
-        write_family(out, name, "gauge", gauge.help())?;
-        match gauge {
-            Gauge::ConnectionsOpen => writeln!(out, "{name} {}", snapshot.connections_open)?,
-            Gauge::WorkerConnections => write_by_worker(out, name, snapshot.shards)?,
-            Gauge::Endpoints => writeln!(out, "{name} {}", snapshot.endpoints)?,
-            Gauge::Lifecycle => writeln!(out, "{name} {}", snapshot.lifecycle)?,
-            Gauge::BuildInfo => writeln!(out, "{name}{{version=\"{version}\"}} 1")?,
-            Gauge::Started => {
-                let (s, ms) = (snapshot.started_unix_ms / 1000, snapshot.started_unix_ms % 1000);
-                writeln!(out, "{name} {s}.{ms:03}")?;
-            }
-        }
-    }
-    match format {
-        Format::Prometheus => Ok(()),
-        Format::OpenMetrics => out.write_str("# EOF\n"),
-    }
-}
-
-fn write_counters(out: &mut String, shards: &[Arc<Shard>], format: Format) -> fmt::Result {
+fn write_counters(text: &mut Text, snapshot: &Snapshot<'_>) {
     let mut current = "";
     for counter in Counter::ALL {
         let Series { family, label } = series(counter);
+        if family == "loop_stalls" {
+            continue; // each worker's own
+        }
+        let name = format!("ringress_{family}");
         if family != current {
-            let suffix = match format {
-                Format::Prometheus => "_total",
-                Format::OpenMetrics => "",
-            };
-            write_family(out, &format!("ringress_{family}{suffix}"), "counter", help(counter))?;
+            text.counter(&name, help(counter));
             current = family;
         }
-        let value = metrics::sum(shards, counter);
+        let value = metrics::sum(snapshot.shards, counter);
         match label {
-            None => writeln!(out, "ringress_{family}_total {value}")?,
-            Some((key, word)) => writeln!(out, "ringress_{family}_total{{{key}=\"{word}\"}} {value}")?,
+            None => text.count(&name, &[], value),
+            Some((key, word)) => text.count(&name, &[(key, &word)], value),
         }
     }
-    Ok(())
+    let name = "ringress_log_lines_lost";
+    text.counter(name, "Lines of the access log that its output did not take.");
+    text.count(name, &[], snapshot.log_lines_lost);
+    let name = "ringress_config_reloads";
+    text.counter(name, "Times that the configuration was loaded again, by what came of it.");
+    let (succeeded, failed) = snapshot.reloads;
+    text.count(name, &[("result", "success")], succeeded);
+    text.count(name, &[("result", "failure")], failed);
 }
 
-/// Connections open, worker by worker.
-fn write_by_worker(out: &mut String, name: &str, shards: &[Arc<Shard>]) -> fmt::Result {
-    for (worker, shard) in shards.iter().enumerate() {
-        // In this order, what ends between the two looks makes the figure too large by one, not negative.
-        let closed = shard.value(Counter::ConnectionsClosed);
-        let open = shard.value(Counter::ConnectionsAccepted).saturating_sub(closed);
-        writeln!(out, "{name}{{worker=\"{worker}\"}} {open}")?;
-    }
-    Ok(())
-}
-
-fn write_family(out: &mut String, name: &str, kind: &str, help: &str) -> fmt::Result {
-    writeln!(out, "# HELP {name} {help}\n# TYPE {name} {kind}")
-}
-
-/// A label and its value.
-pub type Label<'a> = (&'a str, &'a str);
-
-/// Appends a family of histograms: one for each set of labels. Both formats have it alike. Bounds and sum of times are in
-/// seconds, so `name` ends in `_seconds` or `_bytes`.
-///
-/// # Errors
-/// None: writing to a `String` cannot fail.
-pub fn histogram(
-    out: &mut String,
-    name: &str,
-    help: &str,
-    series: &[(&[Label<'_>], &Counts)],
-) -> fmt::Result {
-    write_family(out, name, "histogram", help)?;
-    for (labels, counts) in series {
-        let mut shown = String::new();
-        for (key, value) in *labels {
-            write!(shown, "{key}=\"")?;
-            escape(value, &mut shown);
-            shown.push_str("\",");
-        }
-        for (bound, count) in counts.cumulative() {
-            writeln!(out, "{name}_bucket{{{shown}le=\"{bound}\"}} {count}")?;
-        }
-        let braces = match shown.trim_end_matches(',') {
-            "" => String::new(),
-            labels => format!("{{{labels}}}"),
-        };
-        let (sum, count) = (counts.sum(), counts.count());
-        match counts.scale() {
-            Scale::Time => writeln!(out, "{name}_sum{braces} {}.{:06}", sum / 1_000_000, sum % 1_000_000)?,
-            Scale::Size => writeln!(out, "{name}_sum{braces} {sum}")?,
-        }
-        writeln!(out, "{name}_count{braces} {count}")?;
-    }
-    Ok(())
-}
-
-/// Appends the value of a label, with what both formats want escaped.
-pub fn escape(value: &str, out: &mut String) {
-    for c in value.chars() {
-        match c {
-            '\\' => out.push_str("\\\\"),
-            '"' => out.push_str("\\\""),
-            '\n' => out.push_str("\\n"),
-            c => out.push(c),
+fn write_gauge(text: &mut Text, gauge: Gauge, snapshot: &Snapshot<'_>) {
+    let name = gauge.name();
+    text.gauge(name, gauge.help());
+    match gauge {
+        Gauge::ConnectionsOpen => text.level(name, &[], snapshot.connections_open),
+        Gauge::WorkerConnections => series::worker_connections(text, name, snapshot.shards),
+        Gauge::Endpoints => text.level(name, &[], snapshot.endpoints.len()),
+        Gauge::Lifecycle => text.level(name, &[], snapshot.lifecycle),
+        Gauge::ConfigVersion => text.level(name, &[], snapshot.config_version),
+        Gauge::ConfigLoaded => text.level(name, &[], snapshot.config_loaded_unix_s),
+        Gauge::BuildInfo => text.level(name, &[("version", snapshot.version)], 1),
+        Gauge::Started => {
+            let (s, ms) = (snapshot.started_unix_ms / 1000, snapshot.started_unix_ms % 1000);
+            text.level(name, &[], format_args!("{s}.{ms:03}"));
         }
     }
 }
@@ -202,15 +152,19 @@ enum Gauge {
     WorkerConnections,
     Endpoints,
     Lifecycle,
+    ConfigVersion,
+    ConfigLoaded,
     BuildInfo,
     Started,
 }
 
-const GAUGES: [Gauge; 6] = [
+const GAUGES: [Gauge; 8] = [
     Gauge::ConnectionsOpen,
     Gauge::WorkerConnections,
     Gauge::Endpoints,
     Gauge::Lifecycle,
+    Gauge::ConfigVersion,
+    Gauge::ConfigLoaded,
     Gauge::BuildInfo,
     Gauge::Started,
 ];
@@ -223,6 +177,8 @@ impl Gauge {
             Gauge::WorkerConnections => "ringress_worker_connections",
             Gauge::Endpoints => "ringress_endpoints",
             Gauge::Lifecycle => "ringress_lifecycle",
+            Gauge::ConfigVersion => "ringress_config_version",
+            Gauge::ConfigLoaded => "ringress_config_last_reload_success_timestamp_seconds",
             Gauge::BuildInfo => "ringress_build_info",
             Gauge::Started => "process_start_time_seconds",
         }
@@ -234,6 +190,10 @@ impl Gauge {
             Gauge::WorkerConnections => "Client connections open now, by the worker that serves them.",
             Gauge::Endpoints => "Addresses that requests may be sent to, names resolved.",
             Gauge::Lifecycle => "0 while running, 1 while draining, 2 while what still runs is being cut.",
+            Gauge::ConfigVersion => "Counts the configurations that were served, from 1.",
+            Gauge::ConfigLoaded => {
+                "When a configuration was last loaded with success, in seconds since the Unix epoch."
+            }
             Gauge::BuildInfo => "Always 1; the label says which version runs.",
             Gauge::Started => "When the process started, in seconds since the Unix epoch.",
         }
@@ -255,6 +215,7 @@ fn series(counter: Counter) -> Series {
     };
     one_of("responses", "class")
         .or_else(|| one_of("timeouts", "phase"))
+        .or_else(|| one_of("loop_stalls", "over_ms"))
         .unwrap_or(Series { family: name, label: None })
 }
 
@@ -314,6 +275,13 @@ const fn help(counter: Counter) -> &'static str {
         }
         Counter::BytesIn => "Bytes of request bodies and tunnels passed to origins.",
         Counter::BytesOut => "Bytes of response bodies and tunnels passed to clients.",
+        Counter::BytesSpliced => "Bytes of bodies and tunnels that were moved inside the kernel.",
+        Counter::BytesCopied => {
+            "Bytes of responses, request bodies and tunnels that were read into this process."
+        }
+        Counter::LoopStalls10 | Counter::LoopStalls50 | Counter::LoopStalls100 => {
+            "Times that a worker's loop was late by more than so many milliseconds."
+        }
     }
 }
 
@@ -325,7 +293,6 @@ mod tests {
     use std::collections::HashSet;
 
     use super::*;
-    use crate::telemetry::histogram::Histogram;
     use crate::time::Phase;
 
     fn rendered(format: Format) -> String {
@@ -335,11 +302,26 @@ mod tests {
                 shard.add(counter, n);
             }
         }
+        for shard in &shards {
+            shard.serve_routes(["api", "a\"b"].into_iter());
+        }
+        let endpoint = EndpointFigures {
+            group: "default".into(),
+            endpoint: "127.0.0.1:3000".into(),
+            health: "up",
+            serves: true,
+            active: 4,
+        };
         shards[0].add(Counter::ConnectionsAccepted, 5); // 6 in all, of which 2 have ended
         let snapshot = Snapshot {
             shards: &shards,
             connections_open: 7,
-            endpoints: 3,
+            routes: &Totals::of(&shards, ["api", "a\"b"].into_iter()),
+            endpoints: &[endpoint],
+            log_lines_lost: 9,
+            config_version: 2,
+            reloads: (1, 3),
+            config_loaded_unix_s: 1_700_000_100,
             lifecycle: 1,
             started_unix_ms: 1_700_000_000_045,
             version: "1.2.3",
@@ -357,10 +339,16 @@ ringress_worker_connections{worker=\"0\"} 4
 ringress_worker_connections{worker=\"1\"} 0
 # HELP ringress_endpoints Addresses that requests may be sent to, names resolved.
 # TYPE ringress_endpoints gauge
-ringress_endpoints 3
+ringress_endpoints 1
 # HELP ringress_lifecycle 0 while running, 1 while draining, 2 while what still runs is being cut.
 # TYPE ringress_lifecycle gauge
 ringress_lifecycle 1
+# HELP ringress_config_version Counts the configurations that were served, from 1.
+# TYPE ringress_config_version gauge
+ringress_config_version 2
+# HELP ringress_config_last_reload_success_timestamp_seconds When a configuration was last loaded with success, in seconds since the Unix epoch.
+# TYPE ringress_config_last_reload_success_timestamp_seconds gauge
+ringress_config_last_reload_success_timestamp_seconds 1700000100
 # HELP ringress_build_info Always 1; the label says which version runs.
 # TYPE ringress_build_info gauge
 ringress_build_info{version=\"1.2.3\"} 1
@@ -387,7 +375,20 @@ process_start_time_seconds 1700000000.045
              ringress_responses_total{class=\"5xx\"} 18\n\
              # HELP ringress_exchanges_cut_total "
         ));
-        assert!(text.ends_with(&format!("\nringress_bytes_out_total 82\n{GAUGE_LINES}")), "{text}");
+        assert!(text.contains("\nringress_bytes_out_total 82\n"), "{text}");
+        assert!(
+            text.contains("\nringress_worker_loop_stalls_total{worker=\"1\",over_ms=\"100\"} 46\n"),
+            "{text}"
+        );
+        assert!(
+            text.contains("\nringress_route_requests_total{route=\"a\\\"b\",class=\"2xx\"} 0\n"),
+            "{text}"
+        );
+        assert!(
+            text.contains("ringress_endpoint_serves{group=\"default\",endpoint=\"127.0.0.1:3000\"} 1\n"),
+            "{text}"
+        );
+        assert!(text.ends_with(GAUGE_LINES), "{text}");
     }
 
     #[test]
@@ -412,48 +413,10 @@ process_start_time_seconds 1700000000.045
             text.lines().filter(|l| !l.starts_with('#')).map(|l| l.rsplit_once(' ').unwrap().0).collect();
         assert_eq!(types.iter().collect::<HashSet<_>>().len(), types.len(), "{types:?}");
         assert_eq!(series.iter().collect::<HashSet<_>>().len(), series.len(), "{series:?}");
-        assert_eq!(series.len(), Counter::ALL.len() + GAUGES.len() + 1, "one per worker of two");
         let helps = text.lines().filter_map(|line| line.strip_prefix("# HELP "));
         assert!(
             helps.clone().count() == types.len() && helps.clone().all(|help| !help.contains(['\\', '"']))
         );
-    }
-
-    #[test]
-    fn a_histogram_is_exact() {
-        let (times, sizes) = (Histogram::new(Scale::Time), Histogram::new(Scale::Size));
-        [150, 100, 3_456_789, 4_000_000_000].into_iter().for_each(|us| times.observe(us));
-        sizes.observe(5_000_000);
-        let mut text = String::new();
-        let (times, sizes) = (times.counts(), sizes.counts());
-        histogram(&mut text, "a_seconds", "A.", &[(&[], &times)]).unwrap();
-        let odd: &[Label<'_>] = &[("route", "a\"b\\c\nd,"), ("group", "")];
-        histogram(
-            &mut text,
-            "b_bytes",
-            "B.",
-            &[(odd, &sizes), (&[("route", "r")], &Counts::new(Scale::Size))],
-        )
-        .unwrap();
-        assert!(text.starts_with(
-            "# HELP a_seconds A.\n\
-             # TYPE a_seconds histogram\n\
-             a_seconds_bucket{le=\"0.0001\"} 1\n\
-             a_seconds_bucket{le=\"0.0002\"} 2\n\
-             a_seconds_bucket{le=\"0.0005\"} 2\n"
-        ));
-        assert!(text.contains(
-            "a_seconds_bucket{le=\"3600.0\"} 3\n\
-             a_seconds_bucket{le=\"+Inf\"} 4\n\
-             a_seconds_sum 4003.457039\n\
-             a_seconds_count 4\n\
-             # HELP b_bytes B.\n"
-        ));
-        let labels = r#"route="a\"b\\c\nd,",group="""#;
-        assert!(text.contains(&format!("\nb_bytes_bucket{{{labels},le=\"4.194304e+06\"}} 0\n")), "{text}");
-        assert!(text.contains(&format!("\nb_bytes_bucket{{{labels},le=\"8.388608e+06\"}} 1\n")), "{text}");
-        assert!(text.contains(&format!("\nb_bytes_sum{{{labels}}} 5000000\nb_bytes_count{{{labels}}} 1\n")));
-        assert!(text.ends_with("b_bytes_sum{route=\"r\"} 0\nb_bytes_count{route=\"r\"} 0\n"), "zeros too");
     }
 
     #[test]

@@ -12,6 +12,8 @@
 
 use std::sync::atomic::{AtomicU64, Ordering};
 
+use super::metrics::add;
+
 /// Bounds of the scale that has most.
 const BOUNDS_MAX: usize = 20;
 
@@ -122,11 +124,6 @@ impl Histogram {
         counts.sum = self.sum.load(Ordering::Relaxed);
         counts
     }
-}
-
-/// With one writer a load and a store count the same as `fetch_add`, without a locked instruction.
-fn add(cell: &AtomicU64, n: u64) {
-    cell.store(cell.load(Ordering::Relaxed).wrapping_add(n), Ordering::Relaxed);
 }
 
 /// What one or more histograms of a scale counted.

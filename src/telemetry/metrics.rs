@@ -5,6 +5,10 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
+use arc_swap::ArcSwapOption;
+
+use super::errors::Errors;
+use super::routes::RouteShards;
 use crate::time::Phase;
 
 /// Something that is counted. All counters only ever grow.
@@ -93,10 +97,20 @@ pub enum Counter {
     BytesIn,
     /// Bytes of response bodies and tunnels passed to clients.
     BytesOut,
+    /// Bytes of bodies and tunnels that were moved inside the kernel, counted as they come.
+    BytesSpliced,
+    /// Bytes of responses, request bodies and tunnels that were read into this process, counted as they come.
+    BytesCopied,
+    /// Times that a worker's loop was late by more than 10 ms.
+    LoopStalls10,
+    /// See [`Counter::LoopStalls10`].
+    LoopStalls50,
+    /// See [`Counter::LoopStalls10`].
+    LoopStalls100,
 }
 
 /// Number of counters.
-const COUNTERS: usize = Counter::BytesOut as usize + 1;
+const COUNTERS: usize = Counter::LoopStalls100 as usize + 1;
 
 impl Counter {
     /// Every counter, in the order of declaration.
@@ -142,6 +156,11 @@ impl Counter {
         Counter::LogLinesDropped,
         Counter::BytesIn,
         Counter::BytesOut,
+        Counter::BytesSpliced,
+        Counter::BytesCopied,
+        Counter::LoopStalls10,
+        Counter::LoopStalls50,
+        Counter::LoopStalls100,
     ];
 
     /// The counter of expired deadlines of `phase`.
@@ -219,23 +238,55 @@ impl Counter {
             Counter::LogLinesDropped => "log_lines_dropped",
             Counter::BytesIn => "bytes_in",
             Counter::BytesOut => "bytes_out",
+            Counter::BytesSpliced => "spliced_bytes",
+            Counter::BytesCopied => "copied_bytes",
+            Counter::LoopStalls10 => "loop_stalls_10",
+            Counter::LoopStalls50 => "loop_stalls_50",
+            Counter::LoopStalls100 => "loop_stalls_100",
         }
     }
 }
 
-/// The counters of one worker.
+/// Something of a worker that goes up and down. Its heart writes it, at least once a second.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(usize)]
+pub enum Level {
+    /// Timers: one for each wait with a deadline.
+    Timers,
+    /// Idle connections to endpoints.
+    UpstreamIdle,
+    /// The most that its loop was late, in microseconds.
+    LoopStallMax,
+}
+
+impl Level {
+    /// Every level, in the order of declaration.
+    pub const ALL: [Level; 3] = [Level::Timers, Level::UpstreamIdle, Level::LoopStallMax];
+}
+
+/// What one worker counts.
 ///
 /// Aligned to 128 bytes, two cache lines, because the prefetcher of common processors fetches lines in
 /// pairs: no worker's counting slows another's.
 #[derive(Debug)]
 #[repr(align(128))]
-pub struct Shard([AtomicU64; COUNTERS]);
+pub struct Shard {
+    counters: [AtomicU64; COUNTERS],
+    levels: [AtomicU64; Level::ALL.len()],
+    errors: Errors,
+    routes: ArcSwapOption<RouteShards>,
+}
 
 impl Shard {
     /// All zero.
     #[must_use]
     pub const fn new() -> Self {
-        Shard([const { AtomicU64::new(0) }; COUNTERS])
+        Shard {
+            counters: [const { AtomicU64::new(0) }; COUNTERS],
+            levels: [const { AtomicU64::new(0) }; Level::ALL.len()],
+            errors: Errors::new(),
+            routes: ArcSwapOption::const_empty(),
+        }
     }
 
     /// Adds `n` to `counter`. Only the worker that owns the shard may call this.
@@ -244,16 +295,54 @@ impl Shard {
     /// locked instruction. A second writer would be no memory error but would lose counts.
     #[inline]
     pub fn add(&self, counter: Counter, n: u64) {
-        if let Some(cell) = self.0.get(counter as usize) {
-            cell.store(cell.load(Ordering::Relaxed).wrapping_add(n), Ordering::Relaxed);
+        if let Some(cell) = self.counters.get(counter as usize) {
+            add(cell, n);
         }
     }
 
     /// The value of `counter`, from any thread.
     #[must_use]
     pub fn value(&self, counter: Counter) -> u64 {
-        self.0.get(counter as usize).map_or(0, |cell| cell.load(Ordering::Relaxed))
+        self.counters.get(counter as usize).map_or(0, |cell| cell.load(Ordering::Relaxed))
     }
+
+    /// Sets `level`. Only the worker that owns the shard may call this.
+    pub fn set(&self, level: Level, value: u64) {
+        if let Some(cell) = self.levels.get(level as usize) {
+            cell.store(value, Ordering::Relaxed);
+        }
+    }
+
+    /// The value of `level`, from any thread.
+    #[must_use]
+    pub fn level(&self, level: Level) -> u64 {
+        self.levels.get(level as usize).map_or(0, |cell| cell.load(Ordering::Relaxed))
+    }
+
+    /// Failures by type, whatever their route.
+    #[must_use]
+    pub fn errors(&self) -> &Errors {
+        &self.errors
+    }
+
+    /// Routes of these names are served from now on. Only the worker that owns the shard may call this.
+    pub fn serve_routes<'a>(&self, names: impl Iterator<Item = &'a str>) -> Arc<RouteShards> {
+        let next = Arc::new(self.routes().next(names));
+        self.routes.store(Some(Arc::clone(&next)));
+        next
+    }
+
+    /// What is counted by route, from any thread.
+    #[must_use]
+    pub fn routes(&self) -> Arc<RouteShards> {
+        self.routes.load_full().unwrap_or_default()
+    }
+}
+
+/// With one writer a load and a store count the same as `fetch_add`, without a locked instruction.
+#[inline]
+pub(super) fn add(cell: &AtomicU64, n: u64) {
+    cell.store(cell.load(Ordering::Relaxed).wrapping_add(n), Ordering::Relaxed);
 }
 
 impl Default for Shard {

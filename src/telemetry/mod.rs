@@ -2,6 +2,10 @@
 
 pub mod access_log;
 pub mod date;
+pub mod errors;
 pub mod exposition;
 pub mod histogram;
 pub mod metrics;
+pub mod routes;
+pub mod series;
+pub mod text;

@@ -1,19 +1,23 @@
-//! The admin listener: what `/metrics` says after known traffic, probes through a drain, and clients that misbehave.
-//!
-//! Method: the text is read by a parser that takes nothing but what the formats' grammars allow.
+//! The admin listener: probes through a drain, and clients that misbehave. What it says of traffic is in
+//! [`crate::admin_metrics`], what it can be ordered in [`crate::admin_orders`].
 
-use std::collections::{BTreeMap, HashSet};
 use std::net::{SocketAddr, TcpListener};
 use std::time::{Duration, Instant};
 
+use crate::admin_metrics::metrics;
 use crate::harness::*;
 use crate::lifecycle::{gated_stream, open_stream};
 
-const ADMIN: [&str; 2] = ["--admin", "127.0.0.1:0"];
+pub const ADMIN: [&str; 2] = ["--admin", "127.0.0.1:0"];
+
+/// A `GET` as a client on this machine sends it.
+pub fn get(path: &str) -> String {
+    format!("GET {path} HTTP/1.1\r\nHost: localhost\r\n\r\n")
+}
 
 /// Where the proxy said its admin listeners are.
 #[track_caller]
-fn addresses(proxy: &Proxy, count: usize) -> Vec<SocketAddr> {
+pub fn addresses(proxy: &Proxy, count: usize) -> Vec<SocketAddr> {
     eventually("the admin listener is announced", || {
         let stderr = proxy.stderr();
         let said = stderr.lines().filter_map(|line| line.split_once("ringress admin on ")?.1.parse().ok());
@@ -23,178 +27,17 @@ fn addresses(proxy: &Proxy, count: usize) -> Vec<SocketAddr> {
 }
 
 #[track_caller]
-fn client(proxy: &Proxy) -> Peer {
+pub fn client(proxy: &Proxy) -> Peer {
     Peer::connect(addresses(proxy, 1)[0])
 }
 
 /// One `GET` on a connection of its own, which the proxy then ends.
 #[track_caller]
-fn ask(proxy: &Proxy, path: &str) -> Response {
+pub fn ask(proxy: &Proxy, path: &str) -> Response {
     let mut client = client(proxy);
     let response = client.exchange(get(path));
     client.assert_closed();
     response
-}
-
-// ----- reading metrics
-
-/// The formats that are read.
-#[derive(Clone, Copy, PartialEq)]
-enum Format {
-    Prometheus,
-    OpenMetrics,
-}
-
-/// Samples by series, `name` or `name{key="value"}`.
-type Samples = BTreeMap<String, f64>;
-
-/// Reads a whole exposition: every family is HELP, TYPE and its samples, nothing twice, nothing unannounced.
-#[track_caller]
-fn parse(text: &str, format: Format) -> Samples {
-    let text = match format {
-        Format::Prometheus => text,
-        Format::OpenMetrics => text.strip_suffix("# EOF\n").expect("# EOF at the end"),
-    };
-    assert!(text.ends_with('\n') && !text.contains("# EOF") && !text.contains('\r'), "{text}");
-    let (mut samples, mut families) = (Samples::new(), HashSet::new());
-    let mut lines = text.lines().peekable();
-    while let Some(line) = lines.next() {
-        let (family, help) = line.strip_prefix("# HELP ").and_then(|l| l.split_once(' ')).expect(line);
-        assert!(is_name(family) && !help.is_empty() && !help.contains('\\'), "{line}");
-        assert!(families.insert(family), "{family} twice");
-        let kind = lines.next().and_then(|l| l.strip_prefix(&format!("# TYPE {family} "))).expect(line);
-        let name = match (kind, format) {
-            ("counter", Format::Prometheus) => family.strip_suffix("_total").map(|_| family.to_owned()),
-            ("counter", Format::OpenMetrics) => {
-                (!family.ends_with("_total")).then(|| format!("{family}_total"))
-            }
-            ("gauge", _) => (!family.ends_with("_total")).then(|| family.to_owned()),
-            _ => None,
-        };
-        let name = name.unwrap_or_else(|| panic!("{family} is no name of a {kind}"));
-        let before = samples.len();
-        while let Some(line) = lines.next_if(|line| !line.starts_with('#')) {
-            let (series, value) = line.split_once(' ').expect(line);
-            let label = series.strip_prefix(&name).expect(line);
-            assert!(label.is_empty() || is_label(label), "{line}");
-            let value: f64 = value.parse().expect(line);
-            assert!(value >= 0.0 && samples.insert(series.to_owned(), value).is_none(), "{line}");
-        }
-        assert!(samples.len() > before, "{family} has no sample");
-    }
-    samples
-}
-
-fn is_name(name: &str) -> bool {
-    name.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'_')
-        && name.starts_with(|c: char| c.is_ascii_lowercase())
-}
-
-/// `{key="value"}` without escapes.
-fn is_label(label: &str) -> bool {
-    let inner = label.strip_prefix('{').and_then(|rest| rest.strip_suffix("\"}"));
-    inner
-        .and_then(|inner| inner.split_once("=\""))
-        .is_some_and(|(key, value)| is_name(key) && !value.is_empty() && !value.contains(['"', '\\']))
-}
-
-#[track_caller]
-fn metrics(proxy: &Proxy) -> Samples {
-    let response = ask(proxy, "/metrics");
-    assert_eq!(response.head.status(), 200);
-    assert_eq!(response.head.value("content-type"), Some("text/plain; version=0.0.4; charset=utf-8"));
-    assert!(response.body.complete);
-    parse(&response.text(), Format::Prometheus)
-}
-
-/// Waits until these series have these values: exchanges are counted a moment after their response.
-#[track_caller]
-fn wait_for(proxy: &Proxy, wanted: &[(&str, f64)]) -> Samples {
-    let mut seen = Samples::new();
-    let deadline = Instant::now() + PATIENCE;
-    while Instant::now() < deadline {
-        seen = metrics(proxy);
-        if wanted.iter().all(|(series, value)| seen.get(*series) == Some(value)) {
-            return seen;
-        }
-    }
-    panic!("wanted {wanted:?}, have {seen:#?}");
-}
-
-// ----- metrics
-
-/// Goal: counts are those of the traffic, summed over workers. Method: a known mix over two workers.
-#[test]
-fn counts_after_known_traffic() {
-    let origin = Origin::serve(|request| match request.head.target() {
-        "/missing" => b"HTTP/1.1 404 Not Found\r\nContent-Length: 4\r\n\r\ngone".to_vec(),
-        _ => ok("fine"),
-    });
-    let flags = [ADMIN.as_slice(), &["--workers", "2"]].concat();
-    let proxy = Proxy::with(&origin, &flags);
-    for _ in 0..6 {
-        assert_eq!(proxy.get("/").text(), "fine");
-    }
-    assert_eq!(proxy.get("/missing").head.status(), 404);
-    let mut broken = proxy.client();
-    assert_eq!(broken.exchange("GET / HTTP/1.1\r\n\r\n").head.status(), 400);
-    assert_eq!(proxy.client().exchange(post("/", "12345")).text(), "fine");
-    drop(broken);
-    let mut open = proxy.client();
-    assert_eq!(open.exchange(get("/")).text(), "fine");
-    let seen = wait_for(
-        &proxy,
-        &[
-            ("ringress_requests_total", 9.0),
-            ("ringress_responses_total{class=\"2xx\"}", 8.0),
-            ("ringress_responses_total{class=\"4xx\"}", 2.0),
-            ("ringress_responses_total{class=\"5xx\"}", 0.0),
-            ("ringress_heads_refused_total", 1.0),
-            ("ringress_bytes_in_total", 5.0),
-            ("ringress_bytes_out_total", 8.0 * 4.0 + 4.0),
-            ("ringress_connections_accepted_total", 10.0),
-            ("ringress_connections_closed_total", 9.0),
-            ("ringress_connections_open", 1.0),
-            ("ringress_endpoints", 1.0),
-            ("ringress_lifecycle", 0.0),
-        ],
-    );
-    let version = concat!("ringress_build_info{version=\"", env!("CARGO_PKG_VERSION"), "\"}");
-    assert_eq!(seen.get(version), Some(&1.0));
-    let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap().as_secs_f64();
-    let age = now - seen["process_start_time_seconds"];
-    assert!((0.0..120.0).contains(&age), "started {age} s ago");
-    drop(open);
-}
-
-/// A timer that fired is counted under the word the log has for it.
-#[test]
-fn a_timeout_is_counted_under_its_phase() {
-    let silent = Origin::start(|mut conn| while conn.request_head().is_some() {});
-    let flags = [ADMIN.as_slice(), &["--request-timeout", "200ms"]].concat();
-    let proxy = Proxy::with(&silent, &flags);
-    assert_eq!(proxy.get("/").head.status(), 504);
-    wait_for(
-        &proxy,
-        &[
-            ("ringress_timeouts_total{phase=\"request\"}", 1.0),
-            ("ringress_timeouts_total{phase=\"stream-idle\"}", 0.0),
-            ("ringress_responses_total{class=\"5xx\"}", 1.0),
-        ],
-    );
-}
-
-/// OpenMetrics for whom it is asked for by, and the same series in it.
-#[test]
-fn openmetrics_on_request() {
-    let proxy = Proxy::to(&["127.0.0.1:9"], &ADMIN);
-    let request =
-        "GET /metrics?x=1 HTTP/1.1\r\nHost: a\r\nAccept: application/openmetrics-text; version=1.0.0\r\n\r\n";
-    let response = client(&proxy).exchange(request);
-    let content_type = "application/openmetrics-text; version=1.0.0; charset=utf-8";
-    assert_eq!(response.head.value("content-type"), Some(content_type));
-    let open = parse(&response.text(), Format::OpenMetrics);
-    assert!(open.keys().eq(metrics(&proxy).keys()), "{open:?}");
 }
 
 // ----- probes
@@ -227,9 +70,11 @@ fn probes_through_a_drain() {
 #[test]
 fn head_is_get_without_the_body() {
     let proxy = Proxy::to(&["127.0.0.1:9"], &ADMIN);
-    for (path, status) in [("/healthz", 200), ("/metrics", 200), ("/other", 404)] {
+    for (path, status) in
+        [("/healthz", 200), ("/metrics", 200), ("/", 200), ("/upstreams", 200), ("/other", 404)]
+    {
         let mut client = client(&proxy);
-        client.send(format!("HEAD {path} HTTP/1.1\r\nHost: a\r\n\r\n"));
+        client.send(format!("HEAD {path} HTTP/1.1\r\nHost: localhost\r\n\r\n"));
         let head = client.head();
         assert_eq!(head.status(), status);
         assert!(head.content_length().is_some_and(|length| length > 2), "{head:?}");
@@ -240,20 +85,20 @@ fn head_is_get_without_the_body() {
 #[test]
 fn what_is_not_understood_is_refused() {
     let proxy = Proxy::to(&["127.0.0.1:9"], &ADMIN);
-    let long = format!("GET /{} HTTP/1.1\r\nHost: a\r\n\r\n", "x".repeat(9_000));
-    let fat = format!("GET / HTTP/1.1\r\nHost: a\r\nX: {}\r\n\r\n", "x".repeat(9_000));
-    let endless = "GET / HTTP/1.1\r\nHost: a\r\n".to_owned() + &"A: b\r\n".repeat(2_000);
+    let long = format!("GET /{} HTTP/1.1\r\nHost: localhost\r\n\r\n", "x".repeat(9_000));
+    let fat = format!("GET / HTTP/1.1\r\nHost: localhost\r\nX: {}\r\n\r\n", "x".repeat(9_000));
+    let endless = "GET / HTTP/1.1\r\nHost: localhost\r\n".to_owned() + &"A: b\r\n".repeat(2_000);
     for (request, statuses) in [
-        ("GET /nowhere HTTP/1.1\r\nHost: a\r\n\r\n", &[404][..]),
-        ("GET / HTTP/1.1\r\nHost: a\r\n\r\n", &[404]),
-        ("GET /metrics/ HTTP/1.1\r\nHost: a\r\n\r\n", &[404]),
-        ("POST /metrics HTTP/1.1\r\nHost: a\r\nContent-Length: 5\r\n\r\n12345", &[405]),
-        ("DELETE /nowhere HTTP/1.1\r\nHost: a\r\n\r\n", &[405]),
-        ("BREW /healthz HTTP/1.1\r\nHost: a\r\n\r\n", &[405]),
+        ("GET /nowhere HTTP/1.1\r\nHost: localhost\r\n\r\n", &[404][..]),
+        ("GET /index.html HTTP/1.1\r\nHost: localhost\r\n\r\n", &[404]),
+        ("GET /metrics/ HTTP/1.1\r\nHost: localhost\r\n\r\n", &[404]),
+        ("POST /metrics HTTP/1.1\r\nHost: localhost\r\nContent-Length: 5\r\n\r\n12345", &[405]),
+        ("DELETE /nowhere HTTP/1.1\r\nHost: localhost\r\n\r\n", &[404]),
+        ("BREW /healthz HTTP/1.1\r\nHost: localhost\r\n\r\n", &[405]),
         ("GET /healthz HTTP/1.1\r\n\r\n", &[400]),
-        ("GET /healthz HTTP/1.1\nHost: a\n\n", &[400]),
+        ("GET /healthz HTTP/1.1\nHost: localhost\n\n", &[400]),
         (
-            "GET /healthz HTTP/1.1\r\nHost: a\r\nContent-Length: 1\r\nTransfer-Encoding: chunked\r\n\r\n",
+            "GET /healthz HTTP/1.1\r\nHost: localhost\r\nContent-Length: 1\r\nTransfer-Encoding: chunked\r\n\r\n",
             &[400],
         ),
         ("\x16\x03\x01\x02\x00\x01\x00", &[400]),

@@ -3,6 +3,8 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test fails by panicking")]
 
 mod admin;
+mod admin_metrics;
+mod admin_orders;
 mod config_file;
 mod deadlines;
 mod errors;

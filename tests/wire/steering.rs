@@ -37,7 +37,7 @@ impl Crew {
 
     /// Samples of the metric `name`, in order of their labels.
     fn metric(&self, name: &str) -> Vec<usize> {
-        let text = Peer::connect(self.proxy.admin()).exchange(get("/metrics")).text();
+        let text = Peer::connect(self.proxy.admin()).exchange(crate::admin::get("/metrics")).text();
         let samples = text.lines().filter_map(|line| line.strip_prefix(name)?.rsplit_once(' '));
         samples.map(|(_, value)| value.parse().unwrap()).collect()
     }
