@@ -70,11 +70,13 @@ class Trouble:
         self.proxy.until(lambda: self.serves(group, origin.ports[index]), 40, f"serving {group} {origin.ports[index]}")
 
     def retire(self, group, index):
-        """Stops listening once nobody is sent there any more: what waits in the queue of a socket that is closed is lost."""
+        """Stops listening once nobody is sent there any more, and whoever was has arrived: what waits in the queue of a
+        socket that is closed is lost."""
         origin = self.origins[group]
         origin.order(index, "sick")
         gone = lambda: self.place.stopped.is_set() or not self.serves(group, origin.ports[index])
         self.proxy.until(gone, 40, f"without {group} {origin.ports[index]}")
+        self.rest(1)
         origin.order(index, "stop")
 
     def serves(self, group, port):
