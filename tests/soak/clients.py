@@ -107,7 +107,7 @@ class Client:
 
     def excuse(self, error):
         """Why that was to be expected; nothing if it was not."""
-        return None
+        return self.cut_by_drain()
 
     def cut_by_drain(self):
         """Whether an old process has just come to the end of its patience, with a connection that it took."""
@@ -115,7 +115,7 @@ class Client:
         for upgrade in self.ledger.spans("drain", self.opened, linger=drain_s + 3):
             over = time.monotonic() >= upgrade.begun + drain_s - 0.5
             if over and self.opened <= (upgrade.ended or self.opened):
-                return "a stream of an old process, cut at --drain-timeout"
+                return "with an old process until --drain-timeout"
         return None
 
     def turn(self):
@@ -188,9 +188,6 @@ class Events(Http1):
         if reply.read() != b"":
             raise Wrong("something after the last event")
 
-    def excuse(self, error):
-        return self.cut_by_drain()
-
 
 class Sockets(Client):
     """A WebSocket that echoes. Its client is not the one with threads, which reads and writes TLS at the same time: Python
@@ -212,9 +209,6 @@ class Sockets(Client):
                     raise Wrong("another message came back")
                 self.ledger.count("messages")
                 await asyncio.sleep(self.random.uniform(0, 0.1))
-
-    def excuse(self, error):
-        return self.cut_by_drain()
 
 
 class Uploads(Http1):
@@ -269,9 +263,6 @@ class SlowReaders(Http1):
             time.sleep(self.place.settings.drain_s * 0.5 / steps)
         if reply.read() != b"":
             raise Wrong("something after the end")
-
-    def excuse(self, error):
-        return self.cut_by_drain()
 
 
 class Vanishers(Client):
@@ -368,7 +359,7 @@ class Hangs(Http1):
             return "504 of an endpoint that hangs"
         if self.ledger.during("hang", self.since, about="hangs", linger=0.5) and "connection_terminated" in str(error):
             return "502 of a request that an endpoint took, kept, and reset"
-        return None
+        return super().excuse(error)
 
 
 class Guests(Http1):
@@ -420,9 +411,6 @@ class Rpc(Client):
             details = error.code() if isinstance(error, self.grpc.RpcError) else ""
             self.ledger.fail(self.name, f"{details} {told(error)}".replace("\n", " "))
             self.place.stopped.wait(0.5)
-
-    def excuse(self, error):
-        return self.cut_by_drain()
 
 
 class Http2(Client):
@@ -489,9 +477,6 @@ class Http2(Client):
         size = max(1, len(body))
         reply = await self.client.get("/streams/blob", headers={"Range": f"bytes=0-{size - 1}"})
         self.check(reply, self.place.blob[:size], 206)
-
-    def excuse(self, error):
-        return self.cut_by_drain()
 
     def close(self):
         if self.client is not None:
