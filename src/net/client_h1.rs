@@ -36,6 +36,7 @@ use super::fault;
 use super::record;
 use super::shared::Lifecycle;
 use super::transaction::Transaction;
+use super::transport::Transport;
 use super::worker::Worker;
 
 /// What a client of HTTP/2 says first, as a parser of HTTP/1.1 sees it (RFC 9113 §3.4).
@@ -90,12 +91,15 @@ pub async fn serve(worker: &Rc<Worker>, client: &mut Client) -> Ended {
 /// Serves one stream of an HTTP/2 connection: one request.
 pub async fn serve_stream(worker: Rc<Worker>, mut client: Client) {
     let worker = &worker;
-    match client.next(worker).await {
-        Next::Closed | Next::Http2 => {}
-        Next::Refused(failure, facts) => drop(Box::pin(client.refuse(worker, failure, facts)).await),
-        Next::Request(txn) => drop(client.exchange(worker, txn).await),
-    }
+    let fate = match client.next(worker).await {
+        Next::Closed | Next::Http2 => ClientFate::Cut,
+        Next::Refused(failure, facts) => Box::pin(client.refuse(worker, failure, facts)).await,
+        Next::Request(txn) => client.exchange(worker, txn).await,
+    };
     client.inbox.consume(usize::MAX, &worker.pool);
+    if let (ClientFate::KeepAlive | ClientFate::Close, Transport::Stream(stream)) = (fate, client.transport) {
+        stream.part();
+    }
 }
 
 /// A head on its way.

@@ -344,6 +344,34 @@ fn an_early_response_stops_the_upload() {
     assert_eq!(reason, Reason::NO_ERROR);
 }
 
+/// END_STREAM may come behind the last byte of a length that was announced, when the response is there already: until then
+/// the stream is left alone, because there is nothing that a reset would stop.
+#[test]
+fn uploads_may_end_late() {
+    let origin = Origin::serve(|_| b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok".to_vec());
+    let proxy = Proxy::of(&origin);
+    let mut client = Http2::connect(proxy.addr());
+    for length in [4, 0] {
+        let mut request = post2("/upload");
+        request.headers_mut().insert("content-length", length.into());
+        let mut opened = client.open(request, false);
+        opened.body.send_data(vec![b'x'; length].into(), false).unwrap();
+        let (head, body) = client.head(opened.response);
+        assert_eq!((head.status().as_u16(), client.rest(body).unwrap().0), (200, b"ok".to_vec()));
+        let next = client.open(get2("/next"), true);
+        let _ = client.head(next.response); // behind what else was said on the connection
+        opened.body.send_data(Bytes::new(), true).expect("not reset");
+    }
+
+    let mut request = post2("/never");
+    request.headers_mut().insert("content-length", 0.into());
+    let mut opened = client.open(request, false);
+    let _ = client.head(opened.response);
+    let body = &mut opened.body;
+    let reason = client.wait(std::future::poll_fn(|cx| body.poll_reset(cx))).unwrap();
+    assert_eq!(reason, Reason::NO_ERROR);
+}
+
 /// Interim responses pass, in order.
 #[test]
 fn interim_responses_pass() {

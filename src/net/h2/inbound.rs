@@ -5,7 +5,8 @@
 //!   writing   interim heads ─▶ final head ─▶ body, by its framing ─▶ over
 //! ```
 //! Dropping it before the response is over resets the stream (CANCEL); dropping it behind a complete response, while
-//! the request is still coming, tells the client to stop without blame (NO_ERROR). Both are what `h2` does itself.
+//! the request is still coming, tells the client to stop without blame (NO_ERROR). Both are what `h2` does itself. A
+//! request that is whole by its length has nothing to stop: its end is awaited for a moment.
 
 use std::io::{self, ErrorKind, IoSlice};
 use std::rc::Rc;
@@ -23,7 +24,7 @@ use crate::translate::{Body, Malformed, own_heads, response};
 use super::super::transport::Stream;
 use super::super::worker::Worker;
 use super::broken;
-use super::receiving::{Receiving, Stage};
+use super::receiving::{Receiving, Stage, keep_until};
 use super::sending::{Rest, Sending};
 
 /// Where writing stands.
@@ -173,8 +174,15 @@ impl Stream for Inbound {
         self.receiving.reason
     }
 
-    fn part(self: Box<Self>) {
-        // The client has its response; an end of its request that is still on its way changes nothing.
+    /// A request is over with END_STREAM, which may come behind the last byte that its length announced. A reset before that,
+    /// without blame though it is, breaks clients that are about to send it: httpx for one, which sends it in a frame of
+    /// its own, behind each body, and fails the request whose response it has.
+    fn part(mut self: Box<Self>) {
+        let over = matches!(&self.writing, Writing::Rest(sending) if sending.is_over());
+        if over && !self.receiving.is_tunnel() && self.receiving.awaits_end() {
+            let worker = Rc::clone(&self.worker);
+            keep_until(&worker, move |cx| self.receiving.poll_body(cx));
+        }
     }
 }
 

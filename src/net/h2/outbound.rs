@@ -6,12 +6,11 @@
 //! ```
 //! Dropping it before both messages are over resets the stream (CANCEL), and gives its seat on the connection back.
 
-use std::future::{Future as _, poll_fn};
+use std::future::Future as _;
 use std::io::{self, ErrorKind, IoSlice};
 use std::pin::Pin;
 use std::rc::Rc;
 use std::task::{Context, Poll, ready};
-use std::time::Duration;
 
 use h2::client::ResponseFuture;
 use h2::{Reason, RecvStream};
@@ -20,7 +19,6 @@ use tungstenite::handshake::derive_accept_key;
 
 use crate::h1::head::{Parsed, parse_request};
 use crate::h1::{BodyDecoder, Framing, Method};
-use crate::limits;
 use crate::proxy::error::Failure;
 use crate::proxy::forward::Source;
 use crate::translate::{Body, Malformed, own_heads, request, response};
@@ -28,7 +26,7 @@ use crate::translate::{Body, Malformed, own_heads, request, response};
 use super::super::transport::{Broken, Stream};
 use super::super::worker::Worker;
 use super::link::Seat;
-use super::receiving::{Receiving, Stage};
+use super::receiving::{Receiving, Stage, keep_until};
 use super::sending::{Rest, Sending};
 
 /// A request whose head is out.
@@ -264,14 +262,6 @@ impl Stream for Outbound {
             return;
         }
         let worker = Rc::clone(&self.worker);
-        let until = worker.clock.now().after(Some(Duration::from_millis(limits::LINGER_SILENCE_MS)));
-        let mut timer = worker.timers.timer();
-        Rc::clone(&worker).spawn_stream(poll_fn(move |cx| {
-            if worker.clock.now() >= until {
-                return Poll::Ready(());
-            }
-            timer.arm(until, cx);
-            self.receiving.poll_body(cx)
-        }));
+        keep_until(&worker, move |cx| self.receiving.poll_body(cx));
     }
 }

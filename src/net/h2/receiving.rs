@@ -5,9 +5,11 @@
 //! ```
 //! The window of a stream is given back when the engine has passed on what it read, and comes, or waits, for more.
 
+use std::future::poll_fn;
 use std::io::{self, ErrorKind, Write as _};
 use std::rc::Rc;
 use std::task::{Context, Poll, Waker};
+use std::time::Duration;
 
 use bytes::{Buf, Bytes, BytesMut};
 use h2::{Reason, RecvStream};
@@ -331,6 +333,21 @@ impl Drop for Receiving {
     fn drop(&mut self) {
         self.worker.pool.give(std::mem::take(&mut self.text));
     }
+}
+
+/// Keeps a stream, in `poll`, until that is ready, which is when its peer ends it too, or for a moment: its drop would be a
+/// reset.
+pub fn keep_until(worker: &Rc<Worker>, mut poll: impl FnMut(&mut Context<'_>) -> Poll<()> + 'static) {
+    let until = worker.clock.now().after(Some(Duration::from_millis(limits::LINGER_SILENCE_MS)));
+    let mut timer = worker.timers.timer();
+    let keeper = Rc::clone(worker);
+    worker.spawn_stream(poll_fn(move |cx| {
+        if keeper.clock.now() >= until {
+            return Poll::Ready(());
+        }
+        timer.arm(until, cx);
+        poll(cx)
+    }));
 }
 
 /// Moves the first `n` bytes of `data` to `out`.

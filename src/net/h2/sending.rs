@@ -119,6 +119,12 @@ impl Sending {
         }
     }
 
+    /// All of the message was written.
+    #[must_use]
+    pub fn is_over(&self) -> bool {
+        matches!(self.rest, Rest::Nothing)
+    }
+
     /// Resets the stream.
     pub fn reset(&mut self, reason: Reason) {
         self.stream.send_reset(reason);
