@@ -4,7 +4,7 @@ use crate::control::reload::Refused;
 use crate::flags;
 use crate::h1::{Known, Method};
 use crate::net::shared::Lifecycle;
-use crate::telemetry::exposition::Format;
+use crate::telemetry::text::Format;
 
 use super::endpoints::{self, Ordered};
 use super::json::Json;
