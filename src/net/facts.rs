@@ -170,7 +170,7 @@ mod tests {
     use super::super::tally::RouteTable;
     use super::*;
     use crate::telemetry::metrics::Shard;
-    use crate::telemetry::routes::Totals;
+    use crate::telemetry::totals::Totals;
 
     struct Counted {
         worker: Arc<Shard>,

@@ -12,12 +12,13 @@ use ipnet::IpNet;
 use crate::config::group::Sticky;
 use crate::config::route::FieldEdits;
 use crate::h1::field::list;
-use crate::h1::{Field, Framing, Known, Method, RequestHead, ResponseHead, Version};
+use crate::h1::{Framing, Known, Method, RequestHead, ResponseHead, Version};
 
 use super::balance::sticky;
 use super::edits;
 use super::flow::Outgoing;
 use super::routing::without_port;
+pub use super::source::Source;
 
 /// What the hop adds to a request head.
 #[derive(Clone, Copy, Debug)]
@@ -52,35 +53,6 @@ pub struct Route<'a> {
 impl Route<'static> {
     /// Nothing is made of it.
     pub const PLAIN: Route<'static> = Route { target: None, edits: &edits::NONE };
-}
-
-/// A head with its bytes and fields.
-#[derive(Clone, Copy, Debug)]
-pub struct Source<'a> {
-    /// The bytes the spans refer to.
-    pub bytes: &'a [u8],
-    /// The fields in order.
-    pub fields: &'a [Field],
-}
-
-impl<'a> Source<'a> {
-    /// Values of every field of this name.
-    pub fn values(self, known: Known) -> impl Iterator<Item = &'a [u8]> {
-        self.fields.iter().filter(move |f| f.known == known).map(move |f| f.value.of(self.bytes))
-    }
-
-    /// `Connection` names `token`.
-    fn connection_names(self, token: &[u8]) -> bool {
-        self.values(Known::Connection).flat_map(list).any(|t| t.eq_ignore_ascii_case(token))
-    }
-
-    /// `Connection` names something beside the options that every proxy knows.
-    fn nominates_fields(self) -> bool {
-        const OPTIONS: [&[u8]; 4] = [b"close", b"keep-alive", b"upgrade", b"te"];
-        self.values(Known::Connection)
-            .flat_map(list)
-            .any(|token| !OPTIONS.iter().any(|option| option.eq_ignore_ascii_case(token)))
-    }
 }
 
 /// Appends the head to forward to the origin. Always HTTP/1.1: our own version on this hop.

@@ -11,7 +11,7 @@ use crate::h1::error::BodyError;
 use crate::time::Phase;
 
 use super::error::{Failure, Side};
-use super::forward::Source;
+use super::source::Source;
 
 /// Whether a request is a gRPC call, by its `Content-Type`.
 #[must_use]

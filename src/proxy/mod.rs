@@ -30,6 +30,7 @@ pub mod respond;
 pub mod retry;
 pub mod rewrite;
 pub mod routing;
+pub mod source;
 
 #[cfg(test)]
 mod tests;

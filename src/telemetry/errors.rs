@@ -3,7 +3,7 @@
 use std::array::from_fn;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use super::metrics::add;
+use super::cell::add;
 
 /// Every type of RFC 9209 §2.3, in its order.
 pub const ERROR_TYPES: [&str; 32] = [

@@ -8,56 +8,9 @@
 use std::sync::Arc;
 
 use super::metrics::{self, Counter, Shard};
-use super::routes::Totals;
 use super::series::{self, EndpointFigures};
-use super::text::Text;
-
-/// A text format of metrics.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Format {
-    /// Prometheus text 0.0.4.
-    Prometheus,
-    /// OpenMetrics 1.0.
-    OpenMetrics,
-}
-
-impl Format {
-    /// The format that a scraper with these `Accept` values wants: OpenMetrics if it names it and does not like plain
-    /// text better (RFC 9110 §12.5.1), else Prometheus, which whoever reads metrics understands.
-    #[must_use]
-    pub fn wanted<'a>(accept: impl Iterator<Item = &'a str>) -> Format {
-        let (mut open, mut plain) = (0.0, 0.0);
-        for element in accept.flat_map(|value| value.split(',')) {
-            let mut parts = element.split(';').map(str::trim);
-            let range = parts.next().unwrap_or_default();
-            let weight = weight(parts);
-            if range.eq_ignore_ascii_case("application/openmetrics-text") {
-                open = weight.max(open);
-            } else if range.eq_ignore_ascii_case("text/plain") {
-                plain = weight.max(plain);
-            }
-        }
-        if open > 0.0 && open >= plain { Format::OpenMetrics } else { Format::Prometheus }
-    }
-
-    /// The value of Content-Type.
-    #[must_use]
-    pub const fn content_type(self) -> &'static str {
-        match self {
-            Format::Prometheus => "text/plain; version=0.0.4; charset=utf-8",
-            Format::OpenMetrics => "application/openmetrics-text; version=1.0.0; charset=utf-8",
-        }
-    }
-}
-
-/// The `q` among the parameters of a media range: 1 where there is none, 0 where it is not a number.
-fn weight<'a>(mut parameters: impl Iterator<Item = &'a str>) -> f32 {
-    let q = parameters.find_map(|parameter| match parameter.split_once('=') {
-        Some((name, value)) if name.eq_ignore_ascii_case("q") => Some(value),
-        Some(_) | None => None,
-    });
-    q.map_or(1.0, |q| q.parse().ok().filter(|q| (0.0..=1.0).contains(q)).unwrap_or(0.0))
-}
+use super::text::{Format, Text};
+use super::totals::Totals;
 
 /// The process at one moment.
 #[derive(Clone, Copy, Debug)]
@@ -447,30 +400,5 @@ process_start_time_seconds 1700000000.045
         let rows: Vec<&str> = rows.into_iter().filter(|row| !row.starts_with('/')).collect();
         assert_eq!(rows.iter().copied().collect::<HashSet<_>>(), names);
         assert_eq!(rows.len(), names.len(), "a row is there twice");
-    }
-
-    #[test]
-    fn open_metrics_are_for_those_who_ask() {
-        use Format::{OpenMetrics, Prometheus};
-        let prometheus_3 = "application/openmetrics-text;version=1.0.0;escaping=allow-utf-8;q=0.6,\
-                            application/openmetrics-text;version=0.0.1;q=0.5,text/plain;version=1.0.0;q=0.4,\
-                            text/plain;version=0.0.4;q=0.3,*/*;q=0.2";
-        for (accept, format) in [
-            (&[][..], Prometheus),
-            (&["*/*"], Prometheus),
-            (&["text/plain"], Prometheus),
-            (&["text/html, application/xhtml+xml, */*;q=0.8"], Prometheus),
-            (&["application/openmetrics-text"], OpenMetrics),
-            (&["Application/OpenMetrics-Text; version=1.0.0; charset=utf-8"], OpenMetrics),
-            (&["text/plain;q=0.5", "application/openmetrics-text;q=0.7"], OpenMetrics),
-            (&["application/openmetrics-text;q=0.3, text/plain;q=0.5"], Prometheus),
-            (&["application/openmetrics-text;q=0"], Prometheus),
-            (&["application/openmetrics-text;q=much"], Prometheus),
-            (&["application/openmetrics-text;q=NaN"], Prometheus),
-            (&["application/openmetrics-textual"], Prometheus),
-            (&[prometheus_3], OpenMetrics),
-        ] {
-            assert_eq!(Format::wanted(accept.iter().copied()), format, "{accept:?}");
-        }
     }
 }

@@ -12,7 +12,7 @@
 
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use super::metrics::add;
+use super::cell::add;
 
 /// Bounds of the scale that has most.
 const BOUNDS_MAX: usize = 20;

@@ -7,6 +7,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use arc_swap::ArcSwapOption;
 
+use super::cell::add;
 use super::errors::Errors;
 use super::routes::RouteShards;
 use crate::time::Phase;
@@ -337,12 +338,6 @@ impl Shard {
     pub fn routes(&self) -> Arc<RouteShards> {
         self.routes.load_full().unwrap_or_default()
     }
-}
-
-/// With one writer a load and a store count the same as `fetch_add`, without a locked instruction.
-#[inline]
-pub(super) fn add(cell: &AtomicU64, n: u64) {
-    cell.store(cell.load(Ordering::Relaxed).wrapping_add(n), Ordering::Relaxed);
 }
 
 impl Default for Shard {

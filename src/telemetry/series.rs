@@ -4,8 +4,9 @@ use std::sync::Arc;
 
 use super::errors::{ERROR_TYPES, ErrorCounts};
 use super::metrics::{Counter, Level, Shard};
-use super::routes::{Active, CLASSES, Totals};
+use super::routes::{Active, CLASSES};
 use super::text::{Seconds, Text};
+use super::totals::Totals;
 
 /// An endpoint at one moment.
 #[derive(Clone, Debug, PartialEq, Eq)]

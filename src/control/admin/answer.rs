@@ -4,31 +4,14 @@ use crate::control::reload::Refused;
 use crate::flags;
 use crate::h1::{Known, Method};
 use crate::net::shared::Lifecycle;
-use crate::telemetry::exposition::Format;
+use crate::telemetry::text::Format;
 
 use super::endpoints::{self, Ordered};
 use super::json::Json;
-use super::reply::Reply;
+use super::reply::{Answer, Reply};
 use super::subject::Subject;
 use super::wire::Ask;
 use super::{guard, page};
-
-/// What is done once the reply is on its way.
-pub type Deed = fn(&Subject);
-
-/// What a request gets.
-#[derive(Debug)]
-pub enum Answer {
-    /// A reply.
-    Reply(Reply),
-    /// A reply, and then something that may end the process.
-    ReplyThen(Reply, Deed),
-    /// Events, until the viewer leaves.
-    Events {
-        /// Only their head is asked for.
-        head_only: bool,
-    },
-}
 
 /// The answer to `ask`.
 pub fn answer(ask: Ask<'_>, subject: &Subject) -> Answer {

@@ -11,9 +11,9 @@ use rustix::event::{EventfdFlags, PollFd, PollFlags, eventfd, poll};
 
 use crate::limits;
 
-use super::answer::{self, Answer};
+use super::reply::Answer;
 use super::subject::Subject;
-use super::{events, wire};
+use super::{answer, events, wire};
 
 /// An address with its socket, bound and listening.
 pub type Bound = (SocketAddr, OwnedFd);

@@ -7,7 +7,8 @@ use std::hash::{BuildHasher, RandomState};
 
 use crate::telemetry::histogram::{Counts, Scale};
 use crate::telemetry::metrics::{self, Counter, Level, Shard};
-use crate::telemetry::routes::{Active, Totals};
+use crate::telemetry::routes::Active;
+use crate::telemetry::totals::Totals;
 
 use super::json::Json;
 use super::reply::Reply;

@@ -1,7 +1,26 @@
-//! Responses of the admin listener: each ends its connection.
+//! What the admin listener says to a request: a response, which ends its connection, or events.
 
 use crate::proxy::respond::reason;
 use crate::telemetry::date::write_http_date;
+
+use super::subject::Subject;
+
+/// What is done once the reply is on its way.
+pub type Deed = fn(&Subject);
+
+/// What a request gets.
+#[derive(Debug)]
+pub enum Answer {
+    /// A reply.
+    Reply(Reply),
+    /// A reply, and then something that may end the process.
+    ReplyThen(Reply, Deed),
+    /// Events, until the viewer leaves.
+    Events {
+        /// Only their head is asked for.
+        head_only: bool,
+    },
+}
 
 /// A response that ends its connection.
 #[derive(Debug)]

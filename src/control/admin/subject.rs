@@ -7,9 +7,10 @@ use std::time::{SystemTime, UNIX_EPOCH};
 
 use crate::control::reload::Orders;
 use crate::net::shared::{Lifecycle, Shared};
-use crate::telemetry::exposition::{self, Format, Snapshot};
+use crate::telemetry::exposition::{self, Snapshot};
 use crate::telemetry::metrics::Shard;
-use crate::telemetry::routes::Totals;
+use crate::telemetry::text::Format;
+use crate::telemetry::totals::Totals;
 
 use super::endpoints;
 

@@ -8,8 +8,7 @@ use crate::h1::head::{Parsed, parse_request};
 use crate::h1::{Fields, HeadScan, RequestHead};
 use crate::limits::{self, MessageLimits};
 
-use super::answer::Answer;
-use super::reply::Reply;
+use super::reply::{Answer, Reply};
 
 /// A request.
 #[derive(Clone, Copy, Debug)]

@@ -19,7 +19,7 @@ use crate::config::{Scheme, Security};
 use crate::limits;
 use crate::net::socket::Socket;
 
-use super::probe::{Bad, Closing, USER_AGENT as NAME};
+use super::terms::{Bad, Closing, USER_AGENT as NAME};
 
 /// Asks for `path`; the status of the response, and how to end the connection.
 ///

@@ -13,6 +13,7 @@
 mod http2;
 mod probe;
 mod task;
+mod terms;
 
 use std::cell::Cell;
 use std::io;
@@ -32,7 +33,8 @@ use crate::net::site::Site;
 use crate::net::thread::runtime;
 use crate::proxy::endpoint::Endpoints;
 
-use self::task::{Desk, Running, Target, tell};
+use self::task::{Desk, Running, tell};
+use self::terms::Target;
 
 /// The thread that probes; told to stop when dropped. Not joined: it looks up within [`limits::PROBE_LOOK_MS`], and the
 /// process is about to end.

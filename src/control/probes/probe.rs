@@ -6,14 +6,12 @@
 //! ```
 //! Whoever calls sets the deadline, and keeps it by dropping the probe.
 
-use std::future::{Future, poll_fn};
+use std::future::poll_fn;
 use std::io::{self, ErrorKind, IoSlice};
 use std::net::IpAddr;
-use std::pin::Pin;
 use std::sync::Arc;
 
 use rustix::io::Errno;
-use thiserror::Error;
 
 use crate::config::group::Probe;
 use crate::config::{ProxyVersion, Security};
@@ -28,56 +26,7 @@ use crate::proxy::endpoint::{Address, Endpoint};
 use crate::proxy::proxy_protocol;
 
 use super::http2;
-use super::task::Target;
-
-/// Ends a connection once everybody knows what came of the probe; nothing depends on it.
-pub type Closing = Pin<Box<dyn Future<Output = ()>>>;
-
-/// The endpoint did all that was asked of it.
-pub struct Answer {
-    /// It is not well all the same: its status says so.
-    pub bad: Option<Bad>,
-    /// To part with it.
-    pub closing: Closing,
-}
-
-/// Why a probe was bad.
-#[derive(Debug, Error)]
-pub enum Bad {
-    /// This process has no descriptor, port or memory left: nothing was learned of the endpoint.
-    #[error("{0}")]
-    Ours(io::Error),
-    /// No connection.
-    #[error("cannot connect: {0}")]
-    Connect(io::Error),
-    /// No TLS.
-    #[error("TLS: {0}")]
-    Tls(io::Error),
-    /// TLS, but not HTTP/2 behind it.
-    #[error("TLS: HTTP/2 was not agreed on")]
-    Alpn,
-    /// The connection broke.
-    #[error("{0}")]
-    Broken(#[from] io::Error),
-    /// It ended before a response.
-    #[error("closed without a response")]
-    Closed,
-    /// What came is no response, or one that traffic would be refused for.
-    #[error("no valid response: {0}")]
-    Head(#[from] HeadError),
-    /// The same in HTTP/2.
-    #[error("HTTP/2: {0}")]
-    Http2(#[from] h2::Error),
-    /// Host or path cannot be written in HTTP/2.
-    #[error("HTTP/2: {0}")]
-    Request(#[from] http::Error),
-    /// Another status than expected.
-    #[error("status {0}")]
-    Status(u16),
-    /// Not within the timeout.
-    #[error("no answer in time")]
-    Late,
-}
+use super::terms::{Answer, Bad, Closing, Target, USER_AGENT};
 
 /// Probes `target` once.
 ///
@@ -169,9 +118,6 @@ fn request(host: &str, path: &str) -> String {
         "GET {path} HTTP/1.1\r\nHost: {host}\r\nUser-Agent: {USER_AGENT}\r\nAccept: */*\r\nConnection: close\r\n\r\n"
     )
 }
-
-/// What probes call themselves.
-pub const USER_AGENT: &str = "ringress-probe";
 
 /// The Host of an endpoint that nobody has given one: the name that it was written with where that is known, else its
 /// address, and the port where it is not that of the scheme.

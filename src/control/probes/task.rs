@@ -11,40 +11,14 @@ use std::time::{Duration, Instant};
 
 use monoio::time::{sleep, timeout};
 
-use crate::config::ProxyVersion;
-use crate::config::group::Check;
 use crate::limits;
 use crate::net::clock::Clock;
 use crate::net::shared::Shared;
-use crate::proxy::endpoint::Endpoint;
-use crate::proxy::health::{Change, EndpointState};
+use crate::proxy::health::Change;
 use crate::time::Timestamp;
 
-use super::probe::{self, Answer, Bad, Closing};
-
-/// What is probed, and how.
-#[derive(Debug)]
-pub struct Target {
-    /// The group, for the log.
-    pub group: Box<str>,
-    /// Where it is.
-    pub endpoint: Endpoint,
-    /// What is done.
-    pub check: Check,
-    /// Connections begin with a PROXY header.
-    pub send_proxy: Option<ProxyVersion>,
-    /// Who is told.
-    pub state: Arc<EndpointState>,
-}
-
-impl PartialEq for Target {
-    fn eq(&self, other: &Target) -> bool {
-        Arc::ptr_eq(&self.state, &other.state)
-            && self.endpoint == other.endpoint
-            && self.check == other.check
-            && self.send_proxy == other.send_proxy
-    }
-}
+use super::probe;
+use super::terms::{Answer, Bad, Closing, Target};
 
 /// What all tasks use.
 #[derive(Debug)]

@@ -7,7 +7,7 @@
 use std::net::IpAddr;
 
 use crate::config::group::HashKey;
-use crate::proxy::forward::Source;
+use crate::proxy::source::Source;
 
 const FNV_OFFSET: u64 = 0xcbf2_9ce4_8422_2325;
 const FNV_PRIME: u64 = 0x0000_0100_0000_01b3;

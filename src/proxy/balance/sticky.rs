@@ -6,7 +6,7 @@
 use std::io::Write as _;
 
 use crate::config::group::Sticky;
-use crate::proxy::forward::Source;
+use crate::proxy::source::Source;
 
 use super::hash;
 

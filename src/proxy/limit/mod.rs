@@ -23,7 +23,7 @@ use self::bucket::{Buckets, Wait};
 use self::concurrency::{Counts, Full, Place};
 use self::hash::Hasher;
 use super::error::Failure;
-use super::forward::Source;
+use super::source::Source;
 
 /// What a refused request is told to wait for a place. Nobody knows; a second is the least that `Retry-After` can say.
 const PLACE_WAIT: Duration = Duration::from_secs(1);

@@ -26,7 +26,7 @@ use memchr::memchr;
 use crate::config::Route;
 use crate::config::route::{FieldMatch, Host, Matches, PathMatch};
 
-use super::forward::Source;
+use super::source::Source;
 pub(super) use host::without_port;
 use table::{Draft, Table};
 

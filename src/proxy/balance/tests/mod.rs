@@ -8,8 +8,8 @@ use super::*;
 use crate::config::group::{HashKey, Queue};
 use crate::config::{Origin, Scheme, Upstream};
 use crate::h1::{Field, Known, field::Span};
-use crate::proxy::forward::Source;
 use crate::proxy::health::Crowd;
+use crate::proxy::source::Source;
 
 /// Fields, for what reads them.
 pub(super) struct Head {
