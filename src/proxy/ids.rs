@@ -1,5 +1,7 @@
 //! Request identifiers: unique, not guessable from one another, made without a system call.
 
+use super::mix::mix;
+
 /// Makes identifiers from a random seed and a counter.
 #[derive(Clone, Debug)]
 pub struct RequestIds {
@@ -32,14 +34,6 @@ impl RequestIds {
 }
 
 const HEX: &[u8; 16] = b"0123456789abcdef";
-
-/// The finaliser of SplitMix64 (Steele, Lea, Flood 2014): a bijection, so distinct inputs stay distinct.
-const fn mix(mut x: u64) -> u64 {
-    x = x.wrapping_add(0x9e37_79b9_7f4a_7c15);
-    x = (x ^ (x >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-    x = (x ^ (x >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-    x ^ (x >> 31)
-}
 
 #[cfg(test)]
 mod tests {

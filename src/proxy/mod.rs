@@ -25,6 +25,7 @@ pub mod grpc;
 pub mod health;
 pub mod ids;
 pub mod limit;
+mod mix;
 pub mod proxy_protocol;
 pub mod respond;
 pub mod retry;

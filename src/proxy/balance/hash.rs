@@ -7,6 +7,7 @@
 use std::net::IpAddr;
 
 use crate::config::group::HashKey;
+use crate::proxy::mix::mix;
 use crate::proxy::source::Source;
 
 const FNV_OFFSET: u64 = 0xcbf2_9ce4_8422_2325;
@@ -71,14 +72,6 @@ pub(super) fn claim(key: u64, member: u64, weight: u32) -> f64 {
 
 fn fnv(state: u64, bytes: &[u8]) -> u64 {
     bytes.iter().fold(state, |state, &byte| (state ^ u64::from(byte)).wrapping_mul(FNV_PRIME))
-}
-
-/// The finaliser of SplitMix64 (Steele, Lea, Flood 2014): every bit of the input moves half of those of the output.
-pub(super) const fn mix(mut x: u64) -> u64 {
-    x = x.wrapping_add(0x9e37_79b9_7f4a_7c15);
-    x = (x ^ (x >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-    x = (x ^ (x >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-    x ^ (x >> 31)
 }
 
 #[cfg(test)]

@@ -25,6 +25,7 @@ use std::time::Duration;
 use crate::config::Group;
 use crate::config::group::Balance;
 use crate::proxy::health::{Availability, EndpointState, FULL_SHARE};
+use crate::proxy::mix::mix;
 use crate::time::Timestamp;
 
 pub use self::tried::{ATTEMPTS_MAX, Tried};
@@ -282,7 +283,7 @@ struct Random(u64);
 
 impl Random {
     fn next(&mut self) -> u64 {
-        let output = hash::mix(self.0);
+        let output = mix(self.0);
         self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
         output
     }

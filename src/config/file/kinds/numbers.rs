@@ -17,6 +17,86 @@ fn count<T: TryFrom<usize>>(raw: &Raw, min: usize, max: usize, example: usize) -
     T::try_from(number).map_err(|_| refused())
 }
 
+/// What the parser of a flag makes of it.
+fn words<T, E: ToString>(raw: &Raw, parse: fn(&str) -> Result<T, E>) -> Result<T, String> {
+    parse(&raw.words()?).map_err(said)
+}
+
+fn size_of(bytes: usize) -> Raw {
+    text_of(Bytes(bytes as u64))
+}
+
+fn auto_of(Auto(count): Auto) -> Raw {
+    count.map_or_else(|| text_of("auto"), |count| number_of(count.get()))
+}
+
+/// Defines kinds that are a type of the flags under another name: how each is read, and how its value is written. A macro, because
+/// a function defines no types.
+macro_rules! kinds {
+    ($($(#[$doc:meta])* $name:ident($held:ty): $form:ident $kind:literal, $expected:literal, $read:expr, $write:expr;)*) => {$(
+        $(#[$doc])*
+        #[derive(Clone, Debug)]
+        pub struct $name(pub $held);
+
+        impl Scalar for $name {
+            const KIND: &'static str = $kind;
+            const EXPECTED: &'static str = $expected;
+            const FORM: Form = Form::$form;
+
+            fn read(raw: &Raw) -> Result<Self, String> {
+                let read: fn(&Raw) -> Result<$held, String> = $read;
+                read(raw).map($name)
+            }
+
+            fn write(&self) -> Raw {
+                $write(self.0)
+            }
+        }
+    )*};
+}
+
+kinds! {
+    /// Time between two resolutions of a name.
+    Refresh(Period): Either "duration or off", "a duration such as \"30s\", or \"off\"",
+        |raw| words(raw, duration::refresh), text_of;
+    /// Bytes of a head.
+    HeadBytes(usize): Either "size", "a size such as \"32KiB\"",
+        |raw| words(raw, size::head), size_of;
+    /// Bytes of a target.
+    TargetBytes(usize): Either "size", "a size such as \"8KiB\"",
+        |raw| words(raw, size::target), size_of;
+    /// Bytes of a body that is kept.
+    KeptBytes(usize): Either "size", "a size such as \"16KiB\"",
+        |raw| words(raw, size::kept_body), size_of;
+    /// Worker threads.
+    Workers(Auto): Either "number or auto", "a number such as 4, or \"auto\"",
+        |raw| words(raw, number::workers), auto_of;
+    /// Client connections.
+    Connections(Auto): Either "number or auto", "a number such as 10000, or \"auto\"",
+        |raw| words(raw, number::connections), auto_of;
+    /// Fields of a head.
+    Fields(usize): Number "number", "a number such as 100",
+        |raw| words(raw, number::fields), number_of;
+    /// Idle connections.
+    Idle(usize): Number "number", "a number such as 1024",
+        |raw| words(raw, number::idle), number_of;
+    /// Attempts after the first.
+    Attempts(u8): Number "number", "a number from 0 to 10",
+        |raw| count(raw, 0, 10, 2), number_of;
+    /// A share of a hundred.
+    Percent(u8): Number "percentage", "a percentage from 0 to 100",
+        |raw| count(raw, 0, 100, 50), number_of;
+    /// Status of a timeout.
+    TimeoutStatus(u16): Number "status", "a status from 500 to 599",
+        |raw| words(raw, number::status), number_of;
+    /// Status of a response made here.
+    ResponseStatus(u16): Number "status", "a status from 200 to 599",
+        |raw| count(raw, 200, 599, 503), number_of;
+    /// Status of a response that is tried again.
+    RetryStatus(u16): Number "status", "a status from 400 to 599",
+        |raw| count(raw, 400, 599, 503), number_of;
+}
+
 impl Scalar for Timeout {
     const KIND: &'static str = "duration or off";
     const EXPECTED: &'static str = "a duration such as \"10s\", or \"off\"";
@@ -42,24 +122,6 @@ impl Scalar for Period {
 
     fn write(&self) -> Raw {
         text_of(self)
-    }
-}
-
-/// Time between two resolutions of a name.
-#[derive(Clone, Debug)]
-pub struct Refresh(pub Period);
-
-impl Scalar for Refresh {
-    const KIND: &'static str = "duration or off";
-    const EXPECTED: &'static str = "a duration such as \"30s\", or \"off\"";
-    const FORM: Form = Form::Either;
-
-    fn read(raw: &Raw) -> Result<Self, String> {
-        duration::refresh(&raw.words()?).map(Refresh).map_err(said)
-    }
-
-    fn write(&self) -> Raw {
-        text_of(self.0)
     }
 }
 
@@ -93,96 +155,6 @@ impl Scalar for BytesLimit {
     }
 }
 
-/// Bytes of a head.
-#[derive(Clone, Debug)]
-pub struct HeadBytes(pub usize);
-
-impl Scalar for HeadBytes {
-    const KIND: &'static str = "size";
-    const EXPECTED: &'static str = "a size such as \"32KiB\"";
-    const FORM: Form = Form::Either;
-
-    fn read(raw: &Raw) -> Result<Self, String> {
-        size::head(&raw.words()?).map(HeadBytes).map_err(said)
-    }
-
-    fn write(&self) -> Raw {
-        text_of(Bytes(self.0 as u64))
-    }
-}
-
-/// Bytes of a target.
-#[derive(Clone, Debug)]
-pub struct TargetBytes(pub usize);
-
-impl Scalar for TargetBytes {
-    const KIND: &'static str = "size";
-    const EXPECTED: &'static str = "a size such as \"8KiB\"";
-    const FORM: Form = Form::Either;
-
-    fn read(raw: &Raw) -> Result<Self, String> {
-        size::target(&raw.words()?).map(TargetBytes).map_err(said)
-    }
-
-    fn write(&self) -> Raw {
-        text_of(Bytes(self.0 as u64))
-    }
-}
-
-/// Bytes of a body that is kept.
-#[derive(Clone, Debug)]
-pub struct KeptBytes(pub usize);
-
-impl Scalar for KeptBytes {
-    const KIND: &'static str = "size";
-    const EXPECTED: &'static str = "a size such as \"16KiB\"";
-    const FORM: Form = Form::Either;
-
-    fn read(raw: &Raw) -> Result<Self, String> {
-        size::kept_body(&raw.words()?).map(KeptBytes).map_err(said)
-    }
-
-    fn write(&self) -> Raw {
-        text_of(Bytes(self.0 as u64))
-    }
-}
-
-/// Worker threads.
-#[derive(Clone, Debug)]
-pub struct Workers(pub Auto);
-
-impl Scalar for Workers {
-    const KIND: &'static str = "number or auto";
-    const EXPECTED: &'static str = "a number such as 4, or \"auto\"";
-    const FORM: Form = Form::Either;
-
-    fn read(raw: &Raw) -> Result<Self, String> {
-        number::workers(&raw.words()?).map(Workers).map_err(said)
-    }
-
-    fn write(&self) -> Raw {
-        self.0.0.map_or_else(|| text_of("auto"), |count| number_of(count.get()))
-    }
-}
-
-/// Client connections.
-#[derive(Clone, Debug)]
-pub struct Connections(pub Auto);
-
-impl Scalar for Connections {
-    const KIND: &'static str = "number or auto";
-    const EXPECTED: &'static str = "a number such as 10000, or \"auto\"";
-    const FORM: Form = Form::Either;
-
-    fn read(raw: &Raw) -> Result<Self, String> {
-        number::connections(&raw.words()?).map(Connections).map_err(said)
-    }
-
-    fn write(&self) -> Raw {
-        self.0.0.map_or_else(|| text_of("auto"), |count| number_of(count.get()))
-    }
-}
-
 /// Connections of one client, or no limit.
 #[derive(Clone, Debug)]
 pub struct PerClient(pub Option<NonZeroU32>);
@@ -198,42 +170,6 @@ impl Scalar for PerClient {
 
     fn write(&self) -> Raw {
         self.0.map_or_else(|| text_of("off"), |count| number_of(count.get()))
-    }
-}
-
-/// Fields of a head.
-#[derive(Clone, Debug)]
-pub struct Fields(pub usize);
-
-impl Scalar for Fields {
-    const KIND: &'static str = "number";
-    const EXPECTED: &'static str = "a number such as 100";
-    const FORM: Form = Form::Number;
-
-    fn read(raw: &Raw) -> Result<Self, String> {
-        number::fields(&raw.words()?).map(Fields).map_err(said)
-    }
-
-    fn write(&self) -> Raw {
-        number_of(self.0)
-    }
-}
-
-/// Idle connections.
-#[derive(Clone, Debug)]
-pub struct Idle(pub usize);
-
-impl Scalar for Idle {
-    const KIND: &'static str = "number";
-    const EXPECTED: &'static str = "a number such as 1024";
-    const FORM: Form = Form::Number;
-
-    fn read(raw: &Raw) -> Result<Self, String> {
-        number::idle(&raw.words()?).map(Idle).map_err(said)
-    }
-
-    fn write(&self) -> Raw {
-        number_of(self.0)
     }
 }
 
@@ -287,60 +223,6 @@ impl Scalar for NonZeroU16 {
     }
 }
 
-/// Attempts after the first.
-#[derive(Clone, Debug)]
-pub struct Attempts(pub u8);
-
-impl Scalar for Attempts {
-    const KIND: &'static str = "number";
-    const EXPECTED: &'static str = "a number from 0 to 10";
-    const FORM: Form = Form::Number;
-
-    fn read(raw: &Raw) -> Result<Self, String> {
-        count(raw, 0, 10, 2).map(Attempts)
-    }
-
-    fn write(&self) -> Raw {
-        number_of(self.0)
-    }
-}
-
-/// A share of a hundred.
-#[derive(Clone, Debug)]
-pub struct Percent(pub u8);
-
-impl Scalar for Percent {
-    const KIND: &'static str = "percentage";
-    const EXPECTED: &'static str = "a percentage from 0 to 100";
-    const FORM: Form = Form::Number;
-
-    fn read(raw: &Raw) -> Result<Self, String> {
-        count(raw, 0, 100, 50).map(Percent)
-    }
-
-    fn write(&self) -> Raw {
-        number_of(self.0)
-    }
-}
-
-/// Status of a timeout.
-#[derive(Clone, Debug)]
-pub struct TimeoutStatus(pub u16);
-
-impl Scalar for TimeoutStatus {
-    const KIND: &'static str = "status";
-    const EXPECTED: &'static str = "a status from 500 to 599";
-    const FORM: Form = Form::Number;
-
-    fn read(raw: &Raw) -> Result<Self, String> {
-        number::status(&raw.words()?).map(TimeoutStatus).map_err(said)
-    }
-
-    fn write(&self) -> Raw {
-        number_of(self.0)
-    }
-}
-
 /// Status of a redirect.
 #[derive(Clone, Debug)]
 pub struct RedirectStatus(pub u16);
@@ -360,42 +242,6 @@ impl Scalar for RedirectStatus {
                     .to_owned(),
             ),
         }
-    }
-
-    fn write(&self) -> Raw {
-        number_of(self.0)
-    }
-}
-
-/// Status of a response made here.
-#[derive(Clone, Debug)]
-pub struct ResponseStatus(pub u16);
-
-impl Scalar for ResponseStatus {
-    const KIND: &'static str = "status";
-    const EXPECTED: &'static str = "a status from 200 to 599";
-    const FORM: Form = Form::Number;
-
-    fn read(raw: &Raw) -> Result<Self, String> {
-        count(raw, 200, 599, 503).map(ResponseStatus)
-    }
-
-    fn write(&self) -> Raw {
-        number_of(self.0)
-    }
-}
-
-/// Status of a response that is tried again.
-#[derive(Clone, Debug)]
-pub struct RetryStatus(pub u16);
-
-impl Scalar for RetryStatus {
-    const KIND: &'static str = "status";
-    const EXPECTED: &'static str = "a status from 400 to 599";
-    const FORM: Form = Form::Number;
-
-    fn read(raw: &Raw) -> Result<Self, String> {
-        count(raw, 400, 599, 503).map(RetryStatus)
     }
 
     fn write(&self) -> Raw {

@@ -80,7 +80,7 @@ fn members(weights: &[u16]) -> Vec<Member> {
 fn counts(balancer: &mut Balancer, members: &[Member], now: Timestamp, count: u64) -> Vec<u64> {
     let mut counts = vec![0; members.len()];
     for request in 0..count {
-        counts[balancer.pick(members, now, NOBODY, Some(hash::mix(request))).unwrap()] += 1;
+        counts[balancer.pick(members, now, NOBODY, Some(mix(request))).unwrap()] += 1;
     }
     counts
 }

@@ -48,7 +48,7 @@ impl World {
     ) -> bool {
         let mut tried = Tried::default();
         let worker = &mut self.workers[usize::try_from(ms / 20 % 2).unwrap()];
-        while let Some(index) = worker.pick(&self.members, now, tried, Some(hash::mix(ms))) {
+        while let Some(index) = worker.pick(&self.members, now, tried, Some(mix(ms))) {
             let state = &self.members[index].state;
             let _busy = state.try_enter(None);
             tally.picked[index] += 1;

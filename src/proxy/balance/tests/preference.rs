@@ -78,8 +78,7 @@ fn groups_may_be_large() {
         let mut tried = Tried::default();
         let first = balancer.pick(&members, at(1), tried, Some(1)).unwrap();
         tried.insert(first);
-        let others =
-            (0..4_000_u64).filter_map(|key| balancer.pick(&members, at(1), tried, Some(hash::mix(key))));
+        let others = (0..4_000_u64).filter_map(|key| balancer.pick(&members, at(1), tried, Some(mix(key))));
         let mut seen = vec![false; members.len()];
         others.for_each(|index| seen[index] = true);
         assert_eq!(seen.iter().filter(|seen| !**seen).count(), 1);
@@ -96,8 +95,7 @@ fn an_endpoint_that_may_be_back_gets_one_request() {
         members[0].state.unreachable(at(1));
         let mut workers = [Balancer::new(&group, 1), Balancer::new(&group, 2)];
         let mut trials = |now| {
-            let all =
-                (0..200).map(|key| workers[key % 2].pick(&members, now, NOBODY, Some(hash::mix(key as u64))));
+            let all = (0..200).map(|key| workers[key % 2].pick(&members, now, NOBODY, Some(mix(key as u64))));
             all.filter(|picked| *picked == Some(0)).count()
         };
         assert_eq!(trials(at(2)), 0);

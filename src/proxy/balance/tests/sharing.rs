@@ -112,7 +112,7 @@ fn nobody_is_weighed_against_itself() {
 /// Where each of 4 000 keys goes when nobody has anything to do.
 fn homes(members: &[Member]) -> Vec<u64> {
     let mut balancer = Balancer::new(&hashed(), 1);
-    let home = |key: u64| balancer.pick(members, at(1), NOBODY, Some(hash::mix(key))).unwrap();
+    let home = |key: u64| balancer.pick(members, at(1), NOBODY, Some(mix(key))).unwrap();
     (0..4_000).map(home).map(|index| members[index].id).collect()
 }
 
