@@ -6,8 +6,8 @@ use std::net::{IpAddr, Ipv4Addr};
 use ringress::h1::head::{Parsed, parse_request, parse_response};
 use ringress::h1::{Fields, HeadError, HeadScan, Method, RequestHead, ResponseHead, Version};
 use ringress::limits::MessageLimits;
-use ringress::proxy::flow::Outgoing;
 use ringress::proxy::edits;
+use ringress::proxy::flow::Outgoing;
 use ringress::proxy::forward::{self, Hop, Reply, Source};
 
 use super::Operation;
@@ -145,6 +145,7 @@ fn reply() -> Reply<'static> {
         outgoing: Outgoing::Same,
         keep_alive: black_box(true),
         edits: &edits::NONE,
+        sticky: None,
         date: b"Sun, 06 Nov 1994 08:49:37 GMT",
     }
 }
