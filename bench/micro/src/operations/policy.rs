@@ -44,7 +44,7 @@ fn members(n: usize, resting: usize) -> Vec<Member> {
     let member = |index: usize| {
         let state = Arc::new(EndpointState::new(Arc::clone(&crowd), Timestamp(0)));
         if index < resting {
-            drop(state.unreachable(NOW));
+            let _ = state.unreachable(NOW);
         }
         Member { state, weight: NonZeroU16::MIN, id: index as u64 }
     };
