@@ -42,7 +42,7 @@ use super::probes::Probes;
 use super::reload::{Loading, Reloader, Sources};
 use super::sockets::{Inheritance, Sockets};
 use super::start_error::StartError;
-use super::supervisor::{Ended, Event, Handle, Succession, Supervisor, lost_lines};
+use super::supervisor::{Ended, Event, Handle, Succession, Supervisor};
 use super::systemd::{self, Notifier, Watchdog};
 use super::tls::{self, Loader};
 
@@ -144,12 +144,13 @@ fn serve(
     };
     let ended = supervisor.run();
     drop((refresher, reloader, probes));
-    farewell(&handles, &log);
-    match ended? {
-        Ended::Drained => log.finish(),
-        Ended::Abandoned => {} // workers still hold the log; it goes with the process
+    let lost_by_output = log.losses();
+    match &ended {
+        Ok(Ended::Drained) => log.finish(),
+        Ok(Ended::Abandoned) | Err(_) => {} // workers still hold the log; it goes with the process
     }
-    Ok(())
+    farewell(&handles, lost_by_output());
+    ended.map(|_| ())
 }
 
 fn write_pid_file(file: PathBuf) -> Result<PidFile, StartError> {
@@ -355,7 +356,7 @@ fn start_admin(
     Ok(Some(admin))
 }
 
-fn farewell(handles: &[Handle], log: &LogWriter) {
+fn farewell(handles: &[Handle], lost_by_output: u64) {
     let shards = shards(handles);
     let sum = |counter| metrics::sum(&shards, counter);
     tracing::info!(
@@ -363,7 +364,7 @@ fn farewell(handles: &[Handle], log: &LogWriter) {
         requests = sum(Counter::Requests),
         cut = sum(Counter::ExchangesCut),
         panics = sum(Counter::ConnectionPanics),
-        log_lines_lost = lost_lines(handles, log),
+        log_lines_lost = sum(Counter::LogLinesDropped) + lost_by_output,
         "ringress stopped"
     );
 }

@@ -314,7 +314,6 @@ impl LostLines {
 }
 
 /// Lines that workers dropped, and lines that the output did not take.
-#[must_use]
-pub fn lost_lines(handles: &[Handle], log: &LogWriter) -> u64 {
+fn lost_lines(handles: &[Handle], log: &LogWriter) -> u64 {
     handles.iter().map(|handle| handle.metrics.value(Counter::LogLinesDropped)).sum::<u64>() + log.lost()
 }

@@ -476,8 +476,9 @@ pub struct Logs {
 #[derive(Args, Debug)]
 #[command(next_help_heading = "Admin")]
 pub struct AdminArgs {
-    /// Address to serve /metrics (Prometheus, OpenMetrics), /healthz and /readyz on, as --listen. It asks nobody who
-    /// they are: keep it on loopback, such as 127.0.0.1:9901. Repeatable, or separated by commas. Default: none
+    /// Address to serve the status page, /metrics (Prometheus, OpenMetrics), /healthz, /readyz and orders such as POST /reload
+    /// on, as --listen. It asks nobody who they are: keep it on loopback, such as 127.0.0.1:9901. Repeatable, or
+    /// separated by commas. Default: none
     #[arg(long, env = "RINGRESS_ADMIN", value_name = "ADDR", value_delimiter = ',')]
     pub admin: Vec<Listen>,
 }

@@ -234,8 +234,9 @@ fn clients_of_http1_cancel_and_are_cut() {
     let mut left = origin.next();
     staying.send(get("/staying"));
     let mut stayed = origin.next();
-    leaving.cut();
     let mut down = left.respond.send_response(answer(200), false).unwrap();
+    leaving.head();
+    leaving.cut();
     assert_eq!(origin.reset(&mut down), Reason::CANCEL);
     let mut down = stayed.respond.send_response(answer(200), false).unwrap();
     down.send_data("half".into(), false).unwrap();

@@ -90,7 +90,8 @@ pub struct Server {
     pub demo: Option<Value<bool>>,
     /// How often names of upstreams are resolved again, `1s` at least; `"off"` resolves them once.
     pub dns_refresh: Option<Value<Refresh>>,
-    /// Addresses that serve `/metrics`, `/healthz` and `/readyz`. They ask nobody who they are: keep them on loopback.
+    /// Addresses that serve the status page, `/metrics`, `/healthz`, `/readyz` and orders such as `POST /reload`. They ask
+    /// nobody who they are: keep them on loopback.
     pub admin: Option<Vec<Value<Listen>>>,
     /// File that names the process that serves, once it does; an upgrade changes it.
     pub pid_file: Option<Value<PathBuf>>,
