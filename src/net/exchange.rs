@@ -114,7 +114,7 @@ impl Driver<'_> {
         }
         let again = self.decide_after(failure, reused);
         let noted = self.txn.facts.responded.is_some() && self.outcome() == Outcome::Failed;
-        if failure.blames_endpoint() && again != Some(Again::Repeat) && !noted {
+        if self.blames_endpoint(failure) && again != Some(Again::Repeat) && !noted {
             self.report(Outcome::Failed);
         }
         again
@@ -134,7 +134,7 @@ impl Driver<'_> {
     fn report_end(&self) {
         let facts = &self.txn.facts;
         let served = facts.responded.is_some() && self.outcome() == Outcome::Served;
-        if served && !facts.failure.is_some_and(Failure::blames_endpoint) {
+        if served && !facts.failure.is_some_and(|failure| self.blames_endpoint(failure)) {
             self.report(Outcome::Served);
         }
     }
@@ -218,6 +218,17 @@ impl Driver<'_> {
         }
     }
 
+    /// Whether a failure says something about the endpoint, after all that is known of the client: one that holds its body
+    /// back makes an origin late that does not say 100, and one that does not read makes an origin give up.
+    fn blames_endpoint(&self, failure: Failure) -> bool {
+        let excused = match failure {
+            Failure::Timeout(Phase::Request) => self.txn.exchange.is_holding_back(),
+            Failure::ResponseCut | Failure::BadResponseBody(_) => self.txn.held_up,
+            _ => false,
+        };
+        failure.blames_endpoint() && !excused
+    }
+
     /// Ready when anything that the exchange waits for may have happened; an error when its time is up.
     fn poll_any(&mut self, upstream: &mut Upstream, cx: &mut Context<'_>) -> Poll<Result<(), Failure>> {
         let mut ready = false;
@@ -236,6 +247,7 @@ impl Driver<'_> {
     pub(super) fn poll_client(&mut self, cx: &mut Context<'_>) -> bool {
         let mut ready = false;
         if !self.txn.to_client.is_empty() {
+            self.txn.held_up = true;
             ready |= self.client.transport.poll_writable(cx).is_ready();
         }
         if self.txn.exchange.wants_client() || self.client.inbox.bytes().len() < limits::PIPELINE_BYTES_MAX {

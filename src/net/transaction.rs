@@ -55,6 +55,8 @@ pub struct Transaction {
     pub route: Option<usize>,
     /// It is answered with this, and goes nowhere.
     pub refusal: Option<Refusal>,
+    /// The origin had to wait for the client to read.
+    pub held_up: bool,
     /// Its body as it was sent so far, while it may have to be sent again.
     pub kept: Option<KeptBody>,
     /// The response that has come is not wanted: the request goes out again.
@@ -110,6 +112,7 @@ impl Transaction {
             answers_itself: false,
             route: None,
             refusal: None,
+            held_up: false,
             kept: None,
             again: None,
             home: None,

@@ -19,9 +19,16 @@ use crate::h1::Known;
 /// Nothing is changed.
 pub static NONE: FieldEdits = FieldEdits { remove: Vec::new(), set: Vec::new(), add: Vec::new() };
 
+/// Whether two names are one to somebody who makes variables of them, as CGI does (RFC 3875 §4.1.18): in any case, and with
+/// `_` for `-`. A client that may send `_` must not get past an edit, or past a rule, with it.
+pub(super) fn is_same_name(a: &[u8], b: &[u8]) -> bool {
+    let plain = |byte: &u8| if *byte == b'_' { b'-' } else { byte.to_ascii_lowercase() };
+    a.len() == b.len() && a.iter().map(plain).eq(b.iter().map(plain))
+}
+
 /// Whether a field of this name that came is left out.
 pub(super) fn replaces(edits: &FieldEdits, name: &[u8]) -> bool {
-    let same = |other: &str| other.as_bytes().eq_ignore_ascii_case(name);
+    let same = |other: &str| is_same_name(other.as_bytes(), name);
     edits.remove.iter().any(|other| same(other)) || edits.set.iter().any(|(other, _)| same(other))
 }
 

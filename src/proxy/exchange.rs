@@ -333,6 +333,12 @@ impl Exchange {
         }
     }
 
+    /// The client waits for a 100 before it sends its body.
+    #[must_use]
+    pub fn is_holding_back(&self) -> bool {
+        self.holding_back
+    }
+
     /// The final head was judged and is on its way to the client: errors can only cut from here on.
     #[must_use]
     pub fn is_responding(&self) -> bool {

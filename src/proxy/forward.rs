@@ -5,7 +5,7 @@
 //! that origins believe because a proxy wrote them: that would let a client delete them.
 
 use std::io::Write as _;
-use std::net::IpAddr;
+use std::net::{IpAddr, SocketAddr};
 
 use ipnet::IpNet;
 
@@ -84,7 +84,7 @@ fn request_fields(
         let keep = match field.known {
             Known::Other => {
                 may_claim(name, hop)
-                    && (hop.allow_underscores || !name.contains(&b'_'))
+                    && (!name.contains(&b'_') || hop.allow_underscores && !spells_a_known_name(name))
                     && !(nominates && source.connection_names(name))
             }
             Known::Accept | Known::Date | Known::ProxyStatus => !(nominates && source.connection_names(name)),
@@ -118,8 +118,19 @@ fn request_fields(
 /// Names that origins believe because only a proxy should write them (`X-Forwarded-Port`, `-Prefix`, `-Ssl`, ...).
 fn claims_a_hop(name: &[u8]) -> bool {
     const FAMILY: &[u8] = b"x-forwarded-";
-    name.get(..FAMILY.len()).is_some_and(|start| start.eq_ignore_ascii_case(FAMILY))
-        || name.eq_ignore_ascii_case(b"x-real-ip")
+    name.get(..FAMILY.len()).is_some_and(|start| edits::is_same_name(start, FAMILY))
+        || edits::is_same_name(name, b"x-real-ip")
+}
+
+/// A name that is written anew for this hop, or that frames a message, spelt with `_`.
+fn spells_a_known_name(name: &[u8]) -> bool {
+    const LONGEST: usize = 32;
+    let mut spelt = [0; LONGEST];
+    let Some(spelt) = spelt.get_mut(..name.len()) else { return false };
+    for (to, from) in spelt.iter_mut().zip(name) {
+        *to = if *from == b'_' { b'-' } else { *from };
+    }
+    Known::of(spelt) != Known::Other
 }
 
 /// Whether the peer may send a field of this name, as far as fields that only a proxy should write go.
@@ -130,8 +141,7 @@ fn may_claim(name: &[u8], hop: Hop<'_>) -> bool {
 /// Names that tell of a client's certificate: ours to write, whoever the peer is, and whatever an origin makes of `_`.
 fn claims_a_certificate(name: &[u8]) -> bool {
     const FAMILY: &[u8] = b"x-client-cert";
-    let same = |(&a, b): (&u8, &u8)| a.to_ascii_lowercase() == *b || (a == b'_' && *b == b'-');
-    name.len() >= FAMILY.len() && name.iter().zip(FAMILY).all(same)
+    name.get(..FAMILY.len()).is_some_and(|start| edits::is_same_name(start, FAMILY))
 }
 
 /// Appends the `Location` of a redirect to `https`: the same host and target.
@@ -288,13 +298,20 @@ pub fn client_behind(source: Source<'_>, hop: Hop<'_>, trusted: &[IpNet]) -> Opt
     }
     let mut client = None;
     for told in source.values(Known::XForwardedFor).flat_map(list) {
-        let address = std::str::from_utf8(told).ok().and_then(|text| text.parse::<IpAddr>().ok());
+        let address = std::str::from_utf8(told).ok().and_then(address_in);
         let proxied = address.is_some_and(|ip| trusted.iter().any(|net| net.contains(&ip)));
         if !proxied {
             client = address;
         }
     }
     client
+}
+
+/// An address as proxies write them: some add the port, and bracket IPv6.
+fn address_in(text: &str) -> Option<IpAddr> {
+    let bracketed = || text.strip_prefix('[')?.strip_suffix(']')?.parse().ok();
+    let with_port = || text.parse::<SocketAddr>().ok().map(|address| address.ip());
+    text.parse().ok().or_else(with_port).or_else(bracketed)
 }
 
 /// RFC 7239 §4: one element for this hop behind those that are believed.

@@ -498,6 +498,27 @@ fn broken_responses_are_failures() {
     assert_eq!((whole, bad.heads().len()), (17, 3));
 }
 
+/// A client that waits for a 100 makes an origin late that never says one: that is no failure of the origin.
+#[test]
+fn origins_are_not_blamed_for_their_clients() {
+    let waiting = || {
+        Origin::start(|mut conn| {
+            conn.request_head();
+            conn.until_end(); // of the proxy's patience
+        })
+    };
+    let (a, b) = (waiting(), waiting());
+    let settings = "ejection = { consecutive = 1, error-percent = 0, base = \"1m\" }";
+    let more = format!("{}[timeouts]\nrequest = \"200ms\"\n", file(&[&a, &b], settings));
+    let proxy = Proxy::configured(&more, &[]);
+    for _ in 0..4 {
+        let mut client = proxy.client();
+        client.send("POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 1\r\nExpect: 100-continue\r\n\r\n");
+        client.head();
+    }
+    assert!(!proxy.stderr().contains("ejected"), "{}", proxy.stderr());
+}
+
 /// What clients do to their responses is nobody's failure, and an answer is one though its client did not wait for its end.
 #[test]
 fn clients_that_leave_are_no_failures() {

@@ -140,6 +140,9 @@ fn the_client_behind_trusted_proxies_is_the_last_that_is_not_one() {
         ("198.51.100.1", Some("198.51.100.1")),
         ("203.0.113.9, 198.51.100.1, 10.0.0.3", Some("198.51.100.1")),
         ("198.51.100.1, junk, 10.0.0.3", None),
+        ("203.0.113.9:1, 198.51.100.1:1234, 10.0.0.3:99", Some("198.51.100.1")),
+        ("[2001:db8::1]:99", Some("2001:db8::1")),
+        ("[2001:db8::1], 10.0.0.3", Some("2001:db8::1")),
         ("10.0.0.4, 10.0.0.3", None),
         ("", None),
     ] {
@@ -220,9 +223,34 @@ fn te_trailers_and_upgrade_are_said_anew() {
 
 #[test]
 fn underscore_names_are_dropped_unless_allowed() {
-    let head = ["GET / HTTP/1.1", "Host: h", "X_Real_Ip: 1"];
-    assert!(!forward(&head, HOP).contains(&"X_Real_Ip: 1".into()));
-    assert!(forward(&head, Hop { allow_underscores: true, ..HOP }).contains(&"X_Real_Ip: 1".into()));
+    let head = ["GET / HTTP/1.1", "Host: h", "X_Mine: 1"];
+    assert!(!forward(&head, HOP).contains(&"X_Mine: 1".into()));
+    assert!(forward(&head, Hop { allow_underscores: true, ..HOP }).contains(&"X_Mine: 1".into()));
+}
+
+/// What a peer may not say it may not say with `_` either, and an edit holds for both spellings.
+#[test]
+fn underscores_get_past_no_rule() {
+    let allowed = Hop { allow_underscores: true, ..HOP };
+    let edits = FieldEdits {
+        remove: vec!["x-secret".into()],
+        set: vec![("x_user".into(), "anon".into())],
+        ..FieldEdits::default()
+    };
+    for name in [
+        "X_Forwarded_For",
+        "x_real_ip",
+        "X_Request_Id",
+        "Content_Length",
+        "x-client_cert",
+        "X_Secret",
+        "x-user",
+    ] {
+        let told = format!("{name}: 1");
+        let route = Route { target: None, edits: &edits };
+        let got = forward_by(&["GET / HTTP/1.1", "Host: h", &told], allowed, route);
+        assert!(!got.contains(&told), "{name} in {got:?}");
+    }
 }
 
 #[test]
