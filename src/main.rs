@@ -5,7 +5,7 @@ use std::process::ExitCode;
 
 use ringress::config::Config;
 use ringress::control::reload::Sources;
-use ringress::control::{server, upgrade};
+use ringress::control::{server, tls, upgrade};
 use ringress::flags::{self, Command};
 use ringress::net::memory;
 
@@ -17,7 +17,14 @@ fn main() -> ExitCode {
     memory::use_small_pages();
     match flags::parse(std::env::args_os(), &read) {
         Ok(Command::Print(text)) => print(&text),
-        Ok(Command::Check(config)) => print(&flags::effective(&config)),
+        Ok(Command::Show(config)) => print(&flags::effective(&config)),
+        Ok(Command::Check(config)) => match tls::check(&config) {
+            Ok(()) => print(&flags::effective(&config)),
+            Err(error) => {
+                eprintln!("error: {error}");
+                ExitCode::from(2)
+            }
+        },
         Ok(Command::Serve(config)) => {
             let file = flags::file_of(std::env::args_os());
             match server::run(*config, Sources { read: Box::new(read_again), file }) {
@@ -51,7 +58,7 @@ fn read(path: &Path) -> std::io::Result<String> {
 fn read_again() -> Result<Config, String> {
     match flags::parse(std::env::args_os(), &read) {
         Ok(Command::Serve(config)) => Ok(*config),
-        Ok(Command::Print(_) | Command::Check(_) | Command::Upgrade(_)) => {
+        Ok(Command::Print(_) | Command::Check(_) | Command::Show(_) | Command::Upgrade(_)) => {
             Err("the command line has changed".into())
         }
         Err(exit) => Err(exit.message.trim_end().trim_start_matches("error: ").to_owned()),

@@ -125,6 +125,16 @@ impl Loader {
     }
 }
 
+/// Whether certificates, keys and authorities are there and of use.
+///
+/// # Errors
+/// What is wrong with which file.
+pub fn check(config: &Config) -> Result<(), CertificateError> {
+    drop(Loader::load(config)?);
+    drop(upstream(config)?);
+    Ok(())
+}
+
 /// How origins are spoken to with TLS, for each scheme in use.
 ///
 /// # Errors

@@ -58,9 +58,10 @@ pub struct Cli {
 /// What to do instead of serving.
 #[derive(Debug, Subcommand)]
 pub enum Action {
-    /// Validate the same flags as for serving, and print the effective configuration as a file for --config
+    /// Validate the same flags as for serving, certificates and keys included, and print the effective configuration as a file
+    /// for --config
     Check(Box<Settings>),
-    /// Print the effective configuration as `check` does, or what is known about configuration files
+    /// Print the effective configuration as `check` does, but read no certificates; or what is known about configuration files
     Config(Box<ConfigArgs>),
     /// Have a running server replaced by a new one, without losing a connection, and wait for the outcome
     Upgrade(UpgradeArgs),

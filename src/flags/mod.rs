@@ -40,8 +40,10 @@ pub enum Command {
     Serve(Box<Config>),
     /// Write this text (man page, completion script) to standard output.
     Print(String),
-    /// Print [`effective`] settings.
+    /// Look whether the server could start, and print [`effective`] settings.
     Check(Box<Config>),
+    /// Print [`effective`] settings.
+    Show(Box<Config>),
     /// Have a running server replaced.
     Upgrade(Running),
 }
@@ -94,7 +96,7 @@ pub fn parse<I: IntoIterator<Item = OsString>>(argv: I, read: ReadFile<'_>) -> R
         Some(Action::Check(settings)) => config(*settings, within).map(Command::Check),
         Some(Action::Config(args)) if args.schema => Ok(Command::Print(file::schema())),
         Some(Action::Config(args)) if args.reference => Ok(Command::Print(file::reference())),
-        Some(Action::Config(args)) => config(args.settings, within).map(Command::Check),
+        Some(Action::Config(args)) => config(args.settings, within).map(Command::Show),
         Some(Action::Upgrade(args)) => {
             let file = args.pid_file.map(Running::File);
             let running = args.pid.map(Running::Process).or(file);

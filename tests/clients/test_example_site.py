@@ -65,7 +65,7 @@ def test_files_of_the_documentation_are_right(start, tmp_path):
     [shown] = re.findall(r"(?s)```toml\n(.*?)```", (ROOT / "README.md").read_text())
     (tmp_path / "readme.toml").write_text(shown)
     for file in tmp_path / "readme.toml", *sorted((ROOT / "docs/examples").glob("*.toml")):
-        assert b"[[route]]" in start([BINARY, "check", "--config", file]).run()
+        assert b"[[route]]" in start([BINARY, "config", "--config", file]).run()
 
 
 def until(condition):

@@ -28,6 +28,22 @@ fn a_file_is_served() {
     assert_eq!(client.exchange(get(&format!("/{}", "a".repeat(80)))).head.status(), 414);
 }
 
+/// What a start would fail for, a check fails for.
+#[test]
+fn a_check_reads_the_certificates() {
+    let path = file(
+        "certificates",
+        "[[listener]]\naddress = \"127.0.0.1:0\"\ntls = true\n[[tls.certificate]]\ncert = \"/none.pem\"\nkey = \"/none.key\"\n\
+         [[route]]\nrespond = { status = 200 }\n",
+    );
+    let name = path.to_str().expect("UTF-8");
+    let output = run_to_exit(&["check", "--config", name]);
+    let said = String::from_utf8_lossy(&output.stderr);
+    assert_eq!((output.status.code(), output.stdout.is_empty()), (Some(2), true), "{said}");
+    assert!(said.starts_with("error: ") && said.contains("/none.pem"), "{said}");
+    assert!(run_to_exit(&["config", "--config", name]).status.success(), "which reads none");
+}
+
 /// The error is on standard error, with its place; nothing is served.
 #[test]
 fn a_file_that_is_wrong_ends_the_start() {
