@@ -11,7 +11,12 @@ fn check(variables: &[(&str, &str)], args: &str) -> Output {
     for (name, _) in std::env::vars_os().filter(|(name, _)| name.to_string_lossy().starts_with("RINGRESS_")) {
         command.env_remove(name);
     }
-    command.arg("config").args(args.split_whitespace()).envs(variables.iter().copied()).output().expect("runs")
+    command
+        .arg("config")
+        .args(args.split_whitespace())
+        .envs(variables.iter().copied())
+        .output()
+        .expect("runs")
 }
 
 fn settings(variables: &[(&str, &str)], args: &str) -> String {

@@ -234,7 +234,8 @@ impl Supervisor<'_> {
             self.notifier.stopping();
         }
         let timeout = self.shared.site.load().config.timeouts.drain;
-        tracing::info!(connections = self.shared.connections(), ?timeout, "draining");
+        let patience = timeout.map_or_else(|| "off".to_owned(), |timeout| format!("{timeout:?}"));
+        tracing::info!(connections = self.shared.connections(), timeout = patience, "draining");
         self.succession.estate = None;
         self.move_on(Lifecycle::Draining);
         timeout.and_then(|timeout| Instant::now().checked_add(timeout))
