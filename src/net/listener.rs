@@ -11,6 +11,7 @@ use std::sync::atomic::{AtomicBool, Ordering, fence};
 use std::task::Poll;
 use std::time::Duration;
 
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::io::Errno;
 use rustix::net::{SocketFlags, acceptfrom_with};
 use socket2::{Domain, Protocol, SockRef, Socket, Type};
@@ -192,7 +193,11 @@ async fn wait_for_clients(worker: &Worker, listener: &monoio::net::TcpListener) 
 
 fn accept_batch(worker: &Rc<Worker>, listener: &TcpListener, options: &Arc<Listener>) -> Batch {
     worker.clock.refresh();
-    for _ in 0..limits::ACCEPT_BATCH_MAX {
+    for accepted in 0..limits::ACCEPT_BATCH_MAX {
+        // An accept(2) that finds nobody has made and destroyed a socket: 2.5 µs, where asking costs 0.2.
+        if accepted > 0 && !is_awaited(listener) {
+            return Batch::Empty;
+        }
         let Some(admission) = worker.shared.admit(worker.index) else { return Batch::Full };
         match accept_one(listener) {
             Accepted::Connection(stream, peer) => {
@@ -243,6 +248,12 @@ pub fn serve(worker: &Rc<Worker>, arrival: Arrival) -> io::Result<()> {
         worker.spawn_connection(accepted::serve(serving, connection, caller, admission, service));
     }
     Ok(())
+}
+
+/// Somebody waits to be accepted.
+fn is_awaited(listener: &TcpListener) -> bool {
+    let mut polled = [PollFd::new(listener, PollFlags::IN)];
+    poll(&mut polled, Some(&Timespec::default())).is_ok_and(|ready| ready > 0)
 }
 
 fn accept_one(listener: &TcpListener) -> Accepted {
