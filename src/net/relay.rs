@@ -155,7 +155,7 @@ impl Driver<'_> {
         }
         let flow = self.txn.exchange.upload_mut();
         let (to, kept) = (&mut upstream.transport, self.txn.kept.as_mut());
-        let passed = pass(flow, bytes, &mut self.txn.to_origin, to, pool, kept);
+        let passed = pass(flow, bytes, &mut self.txn.to_origin, to, pool, Beside { kept, last: false });
         self.txn.exchange.body_kept(self.txn.kept.as_ref().and_then(KeptBody::length));
         let consumed = match passed {
             Ok(passed) => {
@@ -263,6 +263,9 @@ impl Driver<'_> {
         self.txn.exchange.download_mut().end_of_stream().map_err(Failure::BadResponseBody)?;
         let mut end = self.worker.pool.take_small();
         self.txn.exchange.download().finish(&mut end);
+        if !self.txn.exchange.may_carry_on() {
+            self.client.transport.hold_for_end();
+        }
         let sent = self.send_to_client(&[&end]);
         self.worker.pool.give(end);
         sent
@@ -413,8 +416,9 @@ impl Driver<'_> {
     fn relay_body(&mut self, bytes: &mut [u8]) -> Result<(), Failure> {
         self.txn.facts.body_arrives(bytes.len(), self.worker.clock.now());
         let (worker, client) = (self.worker, &mut self.client.transport);
+        let beside = Beside { kept: None, last: !self.txn.exchange.may_carry_on() };
         let flow = self.txn.exchange.download_mut();
-        let passed = pass(flow, bytes, &mut self.txn.to_client, client, &worker.pool, None);
+        let passed = pass(flow, bytes, &mut self.txn.to_client, client, &worker.pool, beside);
         match passed {
             Ok(passed) => {
                 self.txn.surplus |= passed.consumed < bytes.len();
@@ -434,24 +438,34 @@ impl Driver<'_> {
     }
 }
 
-/// Decodes `bytes` with `flow` and writes what is staged in `outbox` and the re-framed payload in one call; what that is
-/// of a body is kept in `kept`.
+/// What else [`pass`] does with a body.
+struct Beside<'a> {
+    /// A copy of it is kept here.
+    kept: Option<&'a mut KeptBody>,
+    /// Its receiver gets nothing behind it: the connection ends.
+    last: bool,
+}
+
+/// Decodes `bytes` with `flow` and writes what is staged in `outbox` and the re-framed payload in one call.
 fn pass(
     flow: &mut Flow,
     bytes: &mut [u8],
     outbox: &mut Outbox,
     to: &mut Transport,
     pool: &BufferPool,
-    kept: Option<&mut KeptBody>,
+    beside: Beside<'_>,
 ) -> Result<Passed, Stuck> {
     let Piece { prefix, payload, suffix, consumed, done } = flow.accept(bytes).map_err(Stuck::Body)?;
     let payload = bytes.get(..payload).unwrap_or_default();
     let mut end = if done { pool.take_small() } else { Vec::new() };
     if done {
         flow.finish(&mut end);
+        if beside.last {
+            to.hold_for_end();
+        }
     }
     let slices = [prefix.as_slice(), payload, suffix, &end];
-    if let Some(kept) = kept {
+    if let Some(kept) = beside.kept {
         slices.iter().for_each(|bytes| kept.push(bytes));
     }
     let sent = outbox.send(to, pool, &slices);

@@ -210,6 +210,13 @@ impl Transport {
         }
     }
 
+    /// What is written from now on is the last of it: see [`Socket::hold_for_end`]. A stream's end is no packet.
+    pub fn hold_for_end(&mut self) {
+        if let Transport::Socket(socket) = self {
+            socket.hold_for_end();
+        }
+    }
+
     /// Announces the end of what we say, where that needs words: see [`Socket::goodbye`].
     pub fn goodbye(&mut self) -> bool {
         match self {

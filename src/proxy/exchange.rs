@@ -363,10 +363,16 @@ impl Exchange {
         self.stage == Stage::Responding && self.download.is_complete()
     }
 
+    /// The client's connection may carry another request behind this response, once that is with it.
+    #[must_use]
+    pub fn may_carry_on(&self) -> bool {
+        self.keep_alive && self.upload.is_complete()
+    }
+
     /// The client's connection may carry another request.
     #[must_use]
     pub fn client_reusable(&self) -> bool {
-        self.is_complete() && self.keep_alive && self.upload.is_complete()
+        self.is_complete() && self.may_carry_on()
     }
 
     /// The client's connection may carry another request behind a response that the proxy makes.

@@ -1,5 +1,7 @@
 //! One exchange from head to fate: interim and early responses, vanishing clients, and the fields in between.
 
+use std::io::{Read as _, Write as _};
+use std::net::TcpStream;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
@@ -375,4 +377,47 @@ fn close_of_the_client_spares_the_upstream() {
         client.assert_closed();
     }
     assert_eq!(origin.accepted(), 1);
+}
+
+/// The end of a connection leaves in one packet with the end of its last response: who has read the one, finds the other
+/// without waiting. Whichever way the response is framed.
+#[test]
+fn the_end_comes_with_the_last_response() {
+    let origin = Origin::serve(|request| match request.head.target() {
+        "/length" => ok("fine"),
+        "/chunked" => b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n4\r\nfine\r\n0\r\n\r\n".into(),
+        "/empty" => ok(""),
+        _ => b"HTTP/1.1 304 Not Modified\r\n\r\n".into(),
+    });
+    let proxy = Proxy::of(&origin);
+    for path in ["/length", "/chunked", "/empty", "/none"].repeat(8) {
+        let mut client = TcpStream::connect(proxy.addr()).unwrap();
+        client.set_read_timeout(Some(PATIENCE)).unwrap();
+        let request = format!("GET {path} HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n");
+        client.write_all(request.as_bytes()).unwrap();
+        let mut bytes = [0; 4096];
+        let read = client.read(&mut bytes).unwrap();
+        assert!(bytes[..read].starts_with(b"HTTP/1.1 "), "{path}");
+        client.set_nonblocking(true).unwrap();
+        assert!(matches!(client.read(&mut bytes), Ok(0)), "{path}");
+    }
+}
+
+/// As above, where the response is over before its request: the rest of that is not waited for.
+#[test]
+fn an_early_end_comes_with_its_response() {
+    let origin = Origin::start(|mut conn| {
+        let _ = conn.request_head();
+        conn.send("HTTP/1.1 413 Content Too Large\r\nContent-Length: 3\r\n\r\nno!");
+        conn.until_end();
+    });
+    let proxy = Proxy::of(&origin);
+    let mut client = TcpStream::connect(proxy.addr()).unwrap();
+    client.set_read_timeout(Some(PATIENCE)).unwrap();
+    client.write_all(b"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 9\r\n\r\n").unwrap();
+    let mut bytes = [0; 4096];
+    let read = client.read(&mut bytes).unwrap();
+    assert!(bytes[..read].ends_with(b"no!"), "{}", String::from_utf8_lossy(&bytes[..read]));
+    client.set_nonblocking(true).unwrap();
+    assert!(matches!(client.read(&mut bytes), Ok(0)));
 }
