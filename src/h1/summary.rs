@@ -14,7 +14,7 @@ pub struct Summary {
     /// An Upgrade field names a protocol other than `h2c`.
     pub names_protocol: bool,
     pub expects_continue: bool,
-    pub keep_alive_timeout_s: Option<u64>,
+    pub keep_alive_timeout_s: Option<u32>,
     pub has_date: bool,
 }
 
@@ -103,7 +103,7 @@ fn once(slot: &mut Option<Span>, span: Span, repeated: HeadError) -> Result<(), 
 }
 
 /// The `timeout` parameter of a Keep-Alive value such as `timeout=5, max=100`.
-fn keep_alive_timeout_s(value: &[u8]) -> Option<u64> {
+fn keep_alive_timeout_s(value: &[u8]) -> Option<u32> {
     list(value).find_map(|parameter| {
         let (name, digits) = parameter.split_at_checked(b"timeout=".len())?;
         if !name.eq_ignore_ascii_case(b"timeout=") {
@@ -111,7 +111,8 @@ fn keep_alive_timeout_s(value: &[u8]) -> Option<u64> {
         }
         let digits = trim(digits);
         let valid = !digits.is_empty() && digits.len() <= 10 && digits.iter().all(u8::is_ascii_digit);
-        valid.then(|| digits.iter().fold(0, |seconds, digit| seconds * 10 + u64::from(digit - b'0')))
+        let seconds = |sum: u32, digit: &u8| sum.saturating_mul(10).saturating_add(u32::from(digit - b'0'));
+        valid.then(|| digits.iter().fold(0, seconds))
     })
 }
 
@@ -142,13 +143,14 @@ mod tests {
 
     #[test]
     fn keep_alive_timeouts() {
-        let rows: &[(&str, Option<u64>)] = &[
+        let rows: &[(&str, Option<u32>)] = &[
             ("timeout=5", Some(5)),
             ("max=100, Timeout=72", Some(72)),
             ("timeout=5, max=1000", Some(5)),
             ("timeout=0", Some(0)),
             ("timeout=", None),
             ("timeout=-1", None),
+            ("timeout=9999999999", Some(u32::MAX)),
             ("timeout=99999999999", None),
             ("timeouts=5", None),
             ("5", None),

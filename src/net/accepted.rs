@@ -45,36 +45,46 @@ pub async fn serve_introduced(
     }
 }
 
-/// Serves one connection with TLS to its end.
-pub async fn serve_tls(worker: Rc<Worker>, socket: Socket, caller: Caller, admission: Admission) {
+/// Serves one connection with TLS to its end. No `async fn`, for the room: see [`serve`].
+pub fn serve_tls(
+    worker: Rc<Worker>,
+    socket: Socket,
+    caller: Caller,
+    admission: Admission,
+) -> impl Future<Output = ()> {
     let accepted = worker.clock.now();
-    let socket = match handshake::greet(&worker, socket, accepted).await {
-        Ok(socket) => socket,
-        Err(None) => return,
-        Err(Some(refused)) => return Box::pin(part(worker, refused, caller)).await,
-    };
-    if socket.tls().is_some_and(|tls| tls.speaks_h2()) {
-        let io = Io::of_client(Rc::clone(&worker), socket, Vec::new());
-        return Box::pin(client_h2::serve(worker, io, caller, admission, Service::Tls)).await;
+    async move {
+        let socket = match handshake::greet(&worker, socket, accepted).await {
+            Ok(socket) => socket,
+            Err(None) => return,
+            Err(Some(refused)) => return Box::pin(part(worker, refused, caller)).await,
+        };
+        if socket.tls().is_some_and(|tls| tls.speaks_h2()) {
+            let io = Io::of_client(Rc::clone(&worker), socket, Vec::new());
+            return Box::pin(client_h2::serve(worker, io, caller, admission, Service::Tls)).await;
+        }
+        serve(worker, socket, caller, admission, Service::Tls).await;
     }
-    serve(worker, socket, caller, admission, Service::Tls).await;
 }
 
-/// Serves one connection to its end.
-pub async fn serve(
+/// Serves one connection to its end. Not an `async fn`: those keep what they were called with beside what they make of
+/// it, 144 bytes of every idle connection.
+pub fn serve(
     worker: Rc<Worker>,
     socket: Socket,
     caller: Caller,
     admission: Admission,
     service: Service,
-) {
+) -> impl Future<Output = ()> {
     let mut client = Client::new(&worker, socket.into(), caller);
     client.redirects = service == Service::Redirect;
-    if client_h1::serve(&worker, &mut client).await == Ended::Http2
-        && let Transport::Socket(socket) = client.transport
-    {
-        let io = Io::of_client(Rc::clone(&worker), socket, client.inbox.bytes().to_vec());
-        Box::pin(client_h2::serve(worker, io, client.caller, admission, service)).await;
+    async move {
+        if client_h1::serve(&worker, &mut client).await == Ended::Http2
+            && let Transport::Socket(socket) = client.transport
+        {
+            let io = Io::of_client(Rc::clone(&worker), socket, client.inbox.bytes().to_vec());
+            Box::pin(client_h2::serve(worker, io, client.caller, admission, service)).await;
+        }
     }
 }
 

@@ -22,7 +22,7 @@ use crate::proxy::endpoint::{Address, Endpoint};
 use crate::proxy::error::{Failure, Side};
 use crate::proxy::health::Outcome;
 use crate::proxy::proxy_protocol;
-use crate::proxy::retry::Cause;
+use crate::proxy::retry::{Again, Cause};
 use crate::telemetry::metrics::Counter;
 use crate::time::Timestamp;
 
@@ -48,18 +48,40 @@ enum Entering {
 }
 
 impl Driver<'_> {
-    /// A connection to an endpoint: pooled if it may be, else new; the next endpoint when one fails. Those `tried` are asked
-    /// only where there are no others.
-    pub(super) async fn acquire(&mut self, pooled: bool, mut tried: Tried) -> Result<Upstream, Failure> {
-        let group = self.client.group().ok_or(Failure::NameUnresolved)?;
-        let mut avoiding = !tried.is_empty();
-        if !avoiding {
-            group.count_request(self.worker.clock.now());
+    /// What most requests get: a connection that is at hand. If there is none, the request may have its place at the
+    /// endpoint that was chosen already.
+    pub(super) fn at_hand(&mut self, cx: &mut Context<'_>) -> Option<Upstream> {
+        let group = self.client.group()?;
+        if group.has_line() {
+            return None;
         }
+        let Entering::Entered(place) = self.try_enter(&group, Tried::NONE) else { return None };
+        self.reuse(&place, true, cx)
+    }
+
+    /// A connection to an endpoint; to the next one when one fails. For a request that goes out `again` because its
+    /// connection was stale, a new one; because its endpoint failed, one to another endpoint, if there is one.
+    pub(super) async fn acquire(&mut self, again: Option<Again>) -> Result<Upstream, Failure> {
+        let group = self.client.group().ok_or(Failure::NameUnresolved)?;
+        let pooled = again != Some(Again::Repeat);
+        let mut tried = Tried::NONE;
+        let mut entered = None;
+        match again {
+            None => entered = self.txn.facts.place.clone().filter(|_| self.txn.entry.is_some()),
+            Some(Again::Repeat) => {}
+            Some(Again::Retry) => self.txn.facts.place.iter().for_each(|place| tried.insert(place.index)),
+        }
+        let mut avoiding = !tried.is_empty();
         let mut failed = None;
         loop {
-            drop(self.txn.entry.take()); // it counts where it is tried
-            let place = match self.enter(&group, tried).await? {
+            let found = match entered.take() {
+                Some(place) => Some(place),
+                None => {
+                    drop(self.txn.entry.take()); // it counts where it is tried
+                    self.enter(&group, tried).await?
+                }
+            };
+            let place = match found {
                 Some(place) => place,
                 None if avoiding => {
                     (avoiding, tried) = (false, Tried::NONE);
@@ -87,15 +109,10 @@ impl Driver<'_> {
 
     /// A connection to one endpoint. The inner error is one that another endpoint may not have.
     async fn connect_to(&mut self, place: Place, pooled: bool) -> Result<Result<Upstream, Failure>, Failure> {
-        let now = self.worker.clock.now();
-        self.txn.facts.place = Some(place.clone());
-        if let Some(upstream) = poll_fn(|cx| Poll::Ready(self.ready(&place, pooled, cx))).await {
-            self.worker.metrics.add(Counter::UpstreamReuses, 1);
-            self.txn.facts.reused = true;
-            self.txn.exchange.connected(now);
+        if let Some(upstream) = poll_fn(|cx| Poll::Ready(self.reuse(&place, pooled, cx))).await {
             return Ok(Ok(upstream));
         }
-        match Box::pin(self.connect(place.clone(), now)).await {
+        match Box::pin(self.connect(place.clone(), self.worker.clock.now())).await {
             Ok(upstream) => Ok(Ok(upstream)),
             Err(failure) if failure.side() == Side::Upstream || failure == Failure::Exhausted => {
                 self.worker.metrics.add(Counter::UpstreamConnectFailures, 1);
@@ -168,6 +185,16 @@ impl Driver<'_> {
             })))
             .await?;
         }
+    }
+
+    /// The request goes to `place`, over a connection that stands, if there is one.
+    fn reuse(&mut self, place: &Place, pooled: bool, cx: &mut Context<'_>) -> Option<Upstream> {
+        self.txn.facts.place = Some(place.clone());
+        let upstream = self.ready(place, pooled, cx)?;
+        self.worker.metrics.add(Counter::UpstreamReuses, 1);
+        self.txn.facts.reused = true;
+        self.txn.exchange.connected(self.worker.clock.now());
+        Some(upstream)
     }
 
     /// What can be had without a wait: a pooled connection, if it may be, or a stream of one that others share.

@@ -57,16 +57,19 @@ impl BufferPool {
     }
 }
 
-/// Bytes on their way to one receiver: `buf`, then what is in `pipe`, then `behind`. Holds a buffer or a pipe
+/// Bytes on their way to one receiver: `buf`, then what is in `pipe`, then the end of its chunk. Holds a buffer or a pipe
 /// only while the receiver is slower than its sender.
 #[derive(Debug, Default)]
 pub struct Outbox {
     buf: Vec<u8>,
     sent: usize,
     pipe: Option<Pipe>,
-    /// What follows the bytes in the pipe: the end of their chunk.
-    behind: &'static [u8],
+    /// What is in the pipe is a chunk, whose end is still to come.
+    in_chunk: bool,
 }
+
+/// The end of a chunk (RFC 9112 §7.1).
+const CHUNK_END: &[u8] = b"\r\n";
 
 /// Most slices of one write: what was staged, and prefix, payload, suffix, end of a body.
 const SLICES_MAX: usize = 6;
@@ -75,7 +78,11 @@ impl Outbox {
     /// Bytes not yet sent.
     #[must_use]
     pub fn unsent(&self) -> usize {
-        self.staged() + self.pipe.as_ref().map_or(0, |pipe| pipe.held) + self.behind.len()
+        self.staged() + self.pipe.as_ref().map_or(0, |pipe| pipe.held) + self.behind().len()
+    }
+
+    fn behind(&self) -> &'static [u8] {
+        if self.in_chunk { CHUNK_END } else { &[] }
     }
 
     fn staged(&self) -> usize {
@@ -166,12 +173,12 @@ impl Outbox {
         })
     }
 
-    /// What goes before and behind the bytes in the pipe.
-    pub fn frame_pipe(&mut self, before: &[u8], behind: &'static [u8], pool: &BufferPool) {
-        if !before.is_empty() {
-            self.stage(pool).extend_from_slice(before);
+    /// What is in the pipe is a chunk, if it has a `head`.
+    pub fn frame_pipe(&mut self, head: &[u8], pool: &BufferPool) {
+        self.in_chunk = !head.is_empty();
+        if self.in_chunk {
+            self.stage(pool).extend_from_slice(head);
         }
-        self.behind = behind;
     }
 
     fn send_piped(&mut self, to: &mut Transport, pool: &BufferPool) -> io::Result<usize> {
@@ -183,9 +190,8 @@ impl Outbox {
         taken += to.splice_out(pipe)?;
         if pipe.held == 0 {
             self.pipe.take().into_iter().for_each(|pipe| pool.pipes.give(pipe));
-            let behind = std::mem::take(&mut self.behind);
-            if !behind.is_empty() {
-                self.stage(pool).extend_from_slice(behind);
+            if std::mem::take(&mut self.in_chunk) {
+                self.stage(pool).extend_from_slice(CHUNK_END);
                 taken += self.send_staged(to, pool)?;
             }
         }
@@ -218,7 +224,7 @@ impl Outbox {
     /// Forgets what was not sent and gives the buffer back.
     pub fn release(&mut self, pool: &BufferPool) {
         self.sent = 0;
-        self.behind = &[];
+        self.in_chunk = false;
         pool.give(std::mem::take(&mut self.buf));
         self.pipe.take().into_iter().for_each(|pipe| pool.pipes.give(pipe));
     }

@@ -21,7 +21,7 @@ use super::transaction::Refusal;
 #[derive(Debug, Default)]
 pub(super) struct Choice {
     /// Its route, by its place in the configuration.
-    pub route: Option<usize>,
+    pub route: Option<u32>,
     /// It is answered with this, and goes nowhere.
     pub refusal: Option<Refusal>,
     /// The endpoint that its client is at home with, if it says so.
@@ -50,6 +50,7 @@ impl Client {
         let authority = head.authority.of(source.bytes);
         let method = head.method_span.of(source.bytes);
         let found = self.view.router.find(Asked { authority, path: target, method, source });
+        let found = found.and_then(|index| u32::try_from(index).ok());
         let Some((index, route)) = found.and_then(|index| Some((index, self.view.route(index)?))) else {
             // Nobody forwards it, but the log and the answer are made of a head.
             forward::request(head, source, hop, forward::Route::PLAIN, out);
@@ -75,9 +76,9 @@ impl Client {
     }
 
     /// Holds the request against the limits of its route.
-    fn admit(&self, route: usize, source: Source<'_>, hop: Hop<'_>, now: Timestamp) -> Choice {
+    fn admit(&self, route: u32, source: Source<'_>, hop: Hop<'_>, now: Timestamp) -> Choice {
         let choice = Choice { route: Some(route), ..Choice::default() };
-        let Some(limits) = self.view.limits.get(route).filter(|limits| !limits.is_empty()) else {
+        let Some(limits) = self.view.limits.get(route as usize).filter(|limits| !limits.is_empty()) else {
             return choice;
         };
         let told = forward::client_behind(source, hop, &self.view.config.forwarding.trusted_proxies);

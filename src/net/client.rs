@@ -40,7 +40,7 @@ pub struct Client {
     /// What is served to it: the newest when its last request began.
     pub(super) view: Rc<View>,
     /// Route of the request under way, by its place in the configuration.
-    pub(super) route: Option<usize>,
+    pub(super) route: Option<u32>,
     /// Every request is answered with a redirect to `https`.
     pub(super) redirects: bool,
     /// What its TLS handshake said, if there was one.
@@ -52,8 +52,8 @@ pub struct Client {
     timer: Timer,
     /// While bytes wait for the client: the last look at how much of what was sent it has taken.
     pub(super) look: Option<Look>,
-    /// When the connection was accepted, until its first byte came.
-    pub(super) fresh_since: Option<Timestamp>,
+    /// When the connection was accepted; [`Timestamp::NEVER`] once its first byte has come.
+    pub(super) fresh_since: Timestamp,
 }
 
 /// A look at the send queue of a client that is slower than its origin. The queue holds megabytes, and says
@@ -89,7 +89,7 @@ impl Client {
             timer: worker.timers.timer(),
             look: None,
             // With TLS, the handshake has been made.
-            fresh_since: transport.tls().is_none().then(|| worker.clock.now()),
+            fresh_since: if transport.tls().is_none() { worker.clock.now() } else { Timestamp::NEVER },
             transport,
         }
     }

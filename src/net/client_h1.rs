@@ -46,7 +46,7 @@ const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\n";
 enum Next {
     Request(Box<Transaction>),
     /// The head was refused, late, or broken off.
-    Refused(Failure, Facts),
+    Refused(Failure, Box<Facts>),
     /// Nothing was asked.
     Closed,
     /// It is HTTP/2, by prior knowledge (RFC 9113 §3.3).
@@ -71,7 +71,7 @@ pub async fn serve(worker: &Rc<Worker>, client: &mut Client) -> Ended {
                 break;
             }
             Next::Http2 => return Ended::Http2,
-            Next::Refused(failure, facts) => Box::pin(client.refuse(worker, failure, facts)).await,
+            Next::Refused(failure, facts) => Box::pin(client.refuse(worker, failure, *facts)).await,
             Next::Request(txn) => client.exchange(worker, txn).await,
         };
         match fate {
@@ -89,16 +89,20 @@ pub async fn serve(worker: &Rc<Worker>, client: &mut Client) -> Ended {
 }
 
 /// Serves one stream of an HTTP/2 connection: one request.
-pub async fn serve_stream(worker: Rc<Worker>, mut client: Client) {
-    let worker = &worker;
-    let fate = match client.next(worker).await {
-        Next::Closed | Next::Http2 => ClientFate::Cut,
-        Next::Refused(failure, facts) => Box::pin(client.refuse(worker, failure, facts)).await,
-        Next::Request(txn) => client.exchange(worker, txn).await,
-    };
-    client.inbox.consume(usize::MAX, &worker.pool);
-    if let (ClientFate::KeepAlive | ClientFate::Close, Transport::Stream(stream)) = (fate, client.transport) {
-        stream.part();
+#[expect(clippy::manual_async_fn, reason = "smaller: see `accepted::serve`")]
+pub fn serve_stream(worker: Rc<Worker>, mut client: Client) -> impl Future<Output = ()> {
+    async move {
+        let fate = match client.next(&worker).await {
+            Next::Closed | Next::Http2 => ClientFate::Cut,
+            Next::Refused(failure, facts) => Box::pin(client.refuse(&worker, failure, *facts)).await,
+            Next::Request(txn) => client.exchange(&worker, txn).await,
+        };
+        client.inbox.consume(usize::MAX, &worker.pool);
+        if let (ClientFate::KeepAlive | ClientFate::Close, Transport::Stream(stream)) =
+            (fate, client.transport)
+        {
+            stream.part();
+        }
     }
 }
 
@@ -140,7 +144,7 @@ impl Client {
             received = self.receive(worker, &mut arrival);
         };
         match arrival.started {
-            Some(started) => Next::Refused(failure, Facts::new(started, worker.clock.now())),
+            Some(started) => Next::Refused(failure, Box::new(Facts::new(started, worker.clock.now()))),
             None => Next::Closed,
         }
     }
@@ -170,7 +174,7 @@ impl Client {
             Ok(Some(0)) | Err(_) => return Err(Failure::ClientGone),
             Ok(Some(n)) => window.get(..n).unwrap_or_default(),
         };
-        self.fresh_since = None;
+        self.fresh_since = Timestamp::NEVER;
         if arrival.started.is_none() {
             arrival.started = Some(worker.clock.now());
             self.view = worker.views.latest();
@@ -227,10 +231,8 @@ impl Client {
             return Deadline { at, phase: Phase::Header };
         }
         let idle = Deadline { at: arrival.idle_since.after(timeouts.keepalive), phase: Phase::KeepAlive };
-        match self.fresh_since.map(|since| since.after(timeouts.handshake)) {
-            Some(at) if at < idle.at => Deadline { at, phase: Phase::Handshake },
-            _ => idle,
-        }
+        let fresh = Deadline { at: self.fresh_since.after(timeouts.handshake), phase: Phase::Handshake };
+        if fresh.at < idle.at { fresh } else { idle }
     }
 
     /// Parses the head at the start of `bytes` and rewrites it for the origin. `None` if it is incomplete;

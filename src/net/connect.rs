@@ -1,8 +1,6 @@
 //! Opening a connection to an endpoint: a direct non-blocking `connect(2)`, then a ring poll.
 
 use std::io;
-use std::net::TcpStream;
-use std::os::unix::net::UnixStream;
 
 use rustix::io::Errno;
 use rustix::net::{AddressFamily, SocketAddrUnix, SocketFlags, SocketType, connect, socket_with, sockopt};
@@ -28,21 +26,22 @@ pub enum Begun {
 /// The attempt failed at once.
 pub fn begin(address: &Address) -> io::Result<Begun> {
     let flags = SocketFlags::NONBLOCK | SocketFlags::CLOEXEC;
-    let (transport, begun) = match address {
+    let (fd, begun) = match address {
         Address::Tcp(to) => {
             let family = if to.is_ipv4() { AddressFamily::INET } else { AddressFamily::INET6 };
             let fd = socket_with(family, SocketType::STREAM, flags, None)?;
             // No byte of a stream may wait for another one (promise 1).
             sockopt::set_tcp_nodelay(&fd, true)?;
             let begun = connect(&fd, to);
-            (Socket::tcp(TcpStream::from(fd))?, begun)
+            (fd, begun)
         }
         Address::Unix(path) => {
             let fd = socket_with(AddressFamily::UNIX, SocketType::STREAM, flags, None)?;
             let begun = connect(&fd, &SocketAddrUnix::new(path.as_path())?);
-            (Socket::unix(UnixStream::from(fd))?, begun)
+            (fd, begun)
         }
     };
+    let transport = Socket::new(fd)?;
     match begun {
         Ok(()) => Ok(Begun::Connected(transport)),
         Err(Errno::INPROGRESS) => Ok(Begun::Pending(transport)),

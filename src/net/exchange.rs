@@ -6,12 +6,12 @@
 use std::future::poll_fn;
 use std::rc::Rc;
 use std::task::{Context, Poll};
+use std::time::Duration;
 
 use h2::Reason;
 
 use crate::h1::Method;
 use crate::limits;
-use crate::proxy::balance::Tried;
 use crate::proxy::edits;
 use crate::proxy::error::{Failure, Side};
 use crate::proxy::flow::Outgoing;
@@ -66,15 +66,18 @@ pub struct Driver<'a> {
 
 impl Driver<'_> {
     /// Performs the exchange to its end, and records it.
-    pub async fn run(mut self) -> ClientFate {
-        let fate = match self.converse().await {
-            Ok(fate) => fate,
-            Err(failure) => Box::pin(self.conclude(failure)).await,
-        };
-        self.report_end();
-        self.count_bytes(fate);
-        record::conclude(self.worker, self.client.caller.address, self.txn);
-        fate
+    #[expect(clippy::manual_async_fn, reason = "smaller: see `accepted::serve`")]
+    pub fn run(mut self) -> impl Future<Output = ClientFate> {
+        async move {
+            let fate = match self.converse().await {
+                Ok(fate) => fate,
+                Err(failure) => Box::pin(self.conclude(failure)).await,
+            };
+            self.report_end();
+            self.count_bytes(fate);
+            record::conclude(self.worker, self.client.caller.address, self.txn);
+            fate
+        }
     }
 
     async fn converse(&mut self) -> Result<ClientFate, Failure> {
@@ -82,28 +85,34 @@ impl Driver<'_> {
             return Err(refusal.failure);
         }
         self.txn.exchange.check_declared_length()?;
-        let mut upstream = self.acquire(true, Tried::NONE).await?;
-        loop {
-            if !upstream.transport.splices() {
+        self.client.group().ok_or(Failure::NameUnresolved)?.count_request(self.worker.clock.now());
+        let mut again = None;
+        let mut upstream = poll_fn(|cx| Poll::Ready(self.at_hand(cx))).await;
+        let progress = loop {
+            let upstream_now = match &mut upstream {
+                Some(upstream) => upstream,
+                // Boxed, for it happens rarely and every exchange would keep room for it.
+                none => none.insert(Box::pin(self.acquire(again)).await?),
+            };
+            if !upstream_now.transport.splices() {
                 self.txn.splice_min = u64::MAX;
             }
-            let failure = match self.relay(&mut upstream).await {
-                Ok(Progress::Underway) => return Ok(self.complete(upstream)),
-                Ok(Progress::Switched) => return Ok(Box::pin(self.tunnel(upstream)).await),
+            let failure = match self.relay(upstream_now).await {
+                Ok(progress) => break progress,
                 Err(failure) => failure,
             };
-            let Some(again) = self.next_attempt(failure, upstream.reused) else {
-                self.pass_reset_on(failure, &mut upstream);
+            again = self.next_attempt(failure, upstream_now.reused);
+            let Some(again) = again else {
+                self.pass_reset_on(failure, upstream_now);
                 return Err(failure);
             };
-            let mut tried = Tried::NONE;
-            tried.insert(upstream.place.index);
-            drop(upstream);
+            upstream = None;
             self.prepare_again(again);
-            upstream = match again {
-                Again::Repeat => self.acquire(false, Tried::NONE).await?,
-                Again::Retry => self.acquire(true, tried).await?,
-            };
+        };
+        let upstream = upstream.ok_or(Failure::NoEndpoint)?; // it brought the response
+        match progress {
+            Progress::Underway => Ok(self.complete(upstream)),
+            Progress::Switched => Ok(Box::pin(self.tunnel(upstream)).await),
         }
     }
 
@@ -290,7 +299,8 @@ impl Driver<'_> {
     /// The response is with the client: what becomes of both connections.
     fn complete(&mut self, upstream: Upstream) -> ClientFate {
         if self.txn.exchange.upstream_reusable() && !self.txn.surplus {
-            self.worker.views.give_back(upstream, self.txn.keep_alive, self.worker.clock.now());
+            let keep_alive = self.txn.keep_alive_s.map(|seconds| Duration::from_secs(seconds.into()));
+            self.worker.views.give_back(upstream, keep_alive, self.worker.clock.now());
         }
         if self.txn.exchange.client_reusable() {
             ClientFate::KeepAlive

@@ -233,7 +233,7 @@ fn hand_over(worker: &Worker, arrival: Arrival) -> Option<Arrival> {
 /// The runtime does not accept the descriptor.
 pub fn serve(worker: &Rc<Worker>, arrival: Arrival) -> io::Result<()> {
     let Arrival { stream, peer, mut admission, options } = arrival;
-    let connection = Connection::tcp(stream)?;
+    let connection = Connection::new(stream)?;
     let service = options.service;
     let caller = Caller::of(worker, &connection, peer);
     let serving = Rc::clone(worker);

@@ -10,7 +10,6 @@
 
 use std::io::ErrorKind;
 use std::rc::Rc;
-use std::time::Duration;
 
 use crate::config::group::Sticky;
 use crate::h1::ResponseHead;
@@ -133,8 +132,8 @@ impl Driver<'_> {
                 self.worker.metrics.add(Counter::BytesSpliced, n as u64);
                 self.txn.kept = None; // its bytes pass by unseen
                 self.txn.exchange.body_kept(None);
-                let (before, behind) = self.txn.exchange.upload_mut().moved(n);
-                self.txn.to_origin.frame_pipe(before.as_slice(), behind, pool);
+                let chunk_head = self.txn.exchange.upload_mut().moved(n);
+                self.txn.to_origin.frame_pipe(chunk_head.as_slice(), pool);
                 self.send_to_origin(upstream, now);
                 self.txn.exchange.client_sent(now)?;
                 Ok(n)
@@ -244,8 +243,8 @@ impl Driver<'_> {
                 self.txn.exchange.origin_sent(self.worker.clock.now());
                 self.worker.metrics.add(Counter::BytesSpliced, n as u64);
                 self.txn.facts.body_arrives(n, self.worker.clock.now());
-                let (before, behind) = self.txn.exchange.download_mut().moved(n);
-                self.txn.to_client.frame_pipe(before.as_slice(), behind, pool);
+                let chunk_head = self.txn.exchange.download_mut().moved(n);
+                self.txn.to_client.frame_pipe(chunk_head.as_slice(), pool);
                 self.send_to_client(&[])?;
                 Ok(Arrived::Bytes(n))
             }
@@ -396,7 +395,7 @@ impl Driver<'_> {
         self.txn.facts.responded = Some(self.worker.clock.now());
         self.report_head();
         self.txn.facts.response_begins(head.framing);
-        self.txn.keep_alive = head.keep_alive_timeout_s.map(Duration::from_secs);
+        self.txn.keep_alive_s = head.keep_alive_timeout_s;
         let out = self.txn.to_client.stage(&self.worker.pool);
         if head.has_date {
             forward::response(head, source, reply, out);

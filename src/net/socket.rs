@@ -16,15 +16,15 @@ use std::convert::Infallible;
 use std::future::Future;
 use std::future::poll_fn;
 use std::io::{self, IoSlice};
-use std::net::{SocketAddr, TcpStream as StdTcpStream};
-use std::os::fd::{AsFd, AsRawFd, BorrowedFd};
+use std::net::SocketAddr;
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::os::unix::net::UnixStream as StdUnixStream;
 use std::pin::Pin;
 use std::rc::Rc;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
-use monoio::net::{TcpStream, UnixStream};
+use monoio::net::UnixStream;
 use rustix::io::Errno;
 use rustix::ioctl::{Getter, Opcode, ioctl};
 use rustix::net::{RecvFlags, SendAncillaryBuffer, SendFlags, Shutdown};
@@ -53,13 +53,9 @@ enum Readiness {
     Failed,
 }
 
-enum Stream {
-    Tcp(TcpStream),
-    Unix(UnixStream),
-}
-
 struct Descriptor {
-    stream: Stream,
+    /// Whatever its family: the runtime polls and closes a descriptor, and its `TcpStream` would keep 72 bytes more.
+    stream: UnixStream,
     rx: Cell<Readiness>,
     tx: Cell<Readiness>,
 }
@@ -67,12 +63,8 @@ struct Descriptor {
 impl AsFd for Descriptor {
     #[allow(unsafe_code)]
     fn as_fd(&self) -> BorrowedFd<'_> {
-        let fd = match &self.stream {
-            Stream::Tcp(stream) => stream.as_raw_fd(),
-            Stream::Unix(stream) => stream.as_raw_fd(),
-        };
         // SAFETY: `self.stream` owns the descriptor and keeps it open for as long as `self` is borrowed.
-        unsafe { BorrowedFd::borrow_raw(fd) }
+        unsafe { BorrowedFd::borrow_raw(self.stream.as_raw_fd()) }
     }
 }
 
@@ -87,12 +79,7 @@ fn watch(
 ) -> Watch {
     Box::pin(async move {
         loop {
-            let polled = match (&fd.stream, read) {
-                (Stream::Tcp(stream), true) => stream.readable(true).await,
-                (Stream::Tcp(stream), false) => stream.writable(true).await,
-                (Stream::Unix(stream), true) => stream.readable(true).await,
-                (Stream::Unix(stream), false) => stream.writable(true).await,
-            };
+            let polled = if read { fd.stream.readable(true).await } else { fd.stream.writable(true).await };
             let state = direction(&fd);
             state.set(if polled.is_ok() { Readiness::Ready } else { Readiness::Failed });
             poll_fn(|_| if state.get() == Readiness::Armed { Poll::Ready(()) } else { Poll::Pending }).await;
@@ -119,26 +106,15 @@ impl std::fmt::Debug for Socket {
 }
 
 impl Socket {
-    /// A TCP connection.
+    /// A connected stream socket, or one that connects.
     ///
     /// # Errors
     /// The runtime does not accept the descriptor.
-    pub fn tcp(stream: StdTcpStream) -> io::Result<Socket> {
-        Ok(Socket::new(Stream::Tcp(TcpStream::from_std(stream)?)))
-    }
-
-    /// A Unix stream connection.
-    ///
-    /// # Errors
-    /// The runtime does not accept the descriptor.
-    pub fn unix(stream: StdUnixStream) -> io::Result<Socket> {
-        Ok(Socket::new(Stream::Unix(UnixStream::from_std(stream)?)))
-    }
-
-    fn new(stream: Stream) -> Socket {
+    pub fn new(stream: impl Into<OwnedFd>) -> io::Result<Socket> {
+        let stream = UnixStream::from_std(StdUnixStream::from(stream.into()))?;
         let fd =
             Rc::new(Descriptor { stream, rx: Cell::new(Readiness::Idle), tx: Cell::new(Readiness::Idle) });
-        Socket { rx: watch(Rc::clone(&fd), |s| &s.rx, true), fd, tls: None, tx: None, holding: false }
+        Ok(Socket { rx: watch(Rc::clone(&fd), |s| &s.rx, true), fd, tls: None, tx: None, holding: false })
     }
 
     /// From now on, what passes is encrypted.

@@ -16,23 +16,29 @@ pub type RouteTable = Rc<[Arc<RouteShard>]>;
 pub struct Tally {
     /// A view's table rather than the shard: to hold it is no atomic operation.
     table: RouteTable,
-    route: usize,
+    route: u32,
     streams: bool,
     tunnels: bool,
-    /// When bytes of the response's body came last.
-    arrived: Option<Timestamp>,
+    /// When bytes of the response's body came last; [`Timestamp::NEVER`] before.
+    arrived: Timestamp,
 }
 
 impl Tally {
     /// An exchange begins for route number `route` of the configuration.
     #[must_use]
-    pub fn begin(table: &RouteTable, route: usize) -> Option<Tally> {
-        table.get(route)?.enter(Active::Exchanges);
-        Some(Tally { table: Rc::clone(table), route, streams: false, tunnels: false, arrived: None })
+    pub fn begin(table: &RouteTable, route: u32) -> Option<Tally> {
+        table.get(route as usize)?.enter(Active::Exchanges);
+        Some(Tally {
+            table: Rc::clone(table),
+            route,
+            streams: false,
+            tunnels: false,
+            arrived: Timestamp::NEVER,
+        })
     }
 
     fn shard(&self) -> Option<&RouteShard> {
-        self.table.get(self.route).map(|shard| &**shard)
+        self.table.get(self.route as usize).map(|shard| &**shard)
     }
 
     fn enter(&self, what: Active) {
@@ -73,7 +79,8 @@ impl Tally {
         if !self.streams || n == 0 {
             return;
         }
-        if let Some(before) = self.arrived.replace(now).filter(|before| *before != now)
+        let before = std::mem::replace(&mut self.arrived, now);
+        if before < now
             && let Some(shard) = self.shard()
         {
             shard.observe_gap(now.since(before));

@@ -1,7 +1,6 @@
 //! What one exchange holds, on the heap: in cells that are used again.
 
 use std::cell::RefCell;
-use std::time::Duration;
 
 use crate::h1::{HeadScan, Method, Version};
 use crate::limits;
@@ -47,12 +46,12 @@ pub struct Transaction {
     pub grpc: bool,
     /// How the response's body travels.
     pub outgoing: Outgoing,
-    /// `Keep-Alive: timeout` of the origin.
-    pub keep_alive: Option<Duration>,
+    /// `Keep-Alive: timeout` of the origin, in seconds.
+    pub keep_alive_s: Option<u32>,
     /// The request is for the proxy itself.
     pub answers_itself: bool,
     /// Its route, by its place in the configuration; `None` if it has none.
-    pub route: Option<usize>,
+    pub route: Option<u32>,
     /// It is answered with this, and goes nowhere.
     pub refusal: Option<Refusal>,
     /// The origin had to wait for the client to read.
@@ -108,7 +107,7 @@ impl Transaction {
             splice_min: u64::MAX,
             grpc: false,
             outgoing: Outgoing::Same,
-            keep_alive: None,
+            keep_alive_s: None,
             answers_itself: false,
             route: None,
             refusal: None,

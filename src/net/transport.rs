@@ -278,7 +278,7 @@ mod tests {
     fn pair() -> (Transport, StdUnixStream) {
         let (ours, theirs) = StdUnixStream::pair().unwrap();
         ours.set_nonblocking(true).unwrap();
-        (Transport::from(Socket::unix(ours).unwrap()), theirs)
+        (Transport::from(Socket::new(ours).unwrap()), theirs)
     }
 
     async fn read(transport: &mut Transport, buf: &mut [u8]) -> usize {

@@ -76,8 +76,8 @@ impl View {
 
     /// Route `index` of the configuration.
     #[must_use]
-    pub fn route(&self, index: usize) -> Option<&Route> {
-        self.config.routes.get(index)
+    pub fn route(&self, index: u32) -> Option<&Route> {
+        self.config.routes.get(index as usize)
     }
 }
 

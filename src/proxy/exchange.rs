@@ -15,14 +15,13 @@
 
 use std::time::Duration;
 
-use crate::config::route::Retry;
 use crate::h1::{Framing, Method, Version};
 use crate::limits;
 use crate::time::{Phase, Timeouts, Timestamp};
 
 use super::error::Failure;
 use super::flow::{Flow, Outgoing};
-use super::retry::{Again, Attempt, Cause, Heard, Verdict as Retrial};
+use super::retry::{Again, Attempt, Cause, Heard};
 
 /// What the exchange must know of its request.
 #[derive(Clone, Copy, Debug)]
@@ -81,17 +80,6 @@ pub struct Deadline {
     pub phase: Phase,
 }
 
-/// Where nothing is said of retries: a refused request may be repeated once, and so may one on a stale connection.
-const NO_POLICY: Retry = Retry {
-    connect_failure: false,
-    refused_stream: true,
-    reset_before_response: false,
-    statuses: Vec::new(),
-    max: 1,
-    budget_percent: 0,
-    body_bytes_max: 0,
-};
-
 /// Where the response stands.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Stage {
@@ -112,7 +100,7 @@ pub struct Exchange {
     download: Flow,
     /// The client waits for a 100 before it sends its body.
     holding_back: bool,
-    interims: usize,
+    interims: u8,
     /// The client has seen one of them.
     interim_passed_on: bool,
     repeated: bool,
@@ -135,8 +123,8 @@ pub struct Exchange {
     /// When the client last took something, or began to owe us a read.
     client_took_at: Timestamp,
     /// Bytes it has taken since.
-    taken: usize,
-    progress_bytes_min: usize,
+    taken: u32,
+    progress_bytes_min: u32,
 }
 
 impl Exchange {
@@ -258,7 +246,7 @@ impl Exchange {
 
     /// The client took `taken` bytes of the response; `unsent` of those we hold are left.
     pub fn client_took(&mut self, taken: usize, unsent: usize, now: Timestamp) {
-        self.taken = self.taken.saturating_add(taken);
+        self.taken = self.taken.saturating_add(u32::try_from(taken).unwrap_or(u32::MAX));
         let progress = self.taken > 0 && (self.taken >= self.progress_bytes_min || unsent == 0);
         if progress || self.download.is_settled() {
             self.client_took_at = now;
@@ -269,7 +257,7 @@ impl Exchange {
 
     /// While bytes wait for the client, only so many of them taken count as progress. A client of HTTP/2 opens its
     /// window as it likes, a byte at a time if it likes; a socket has no such dial.
-    pub fn demand_progress(&mut self, bytes: usize) {
+    pub fn demand_progress(&mut self, bytes: u32) {
         self.progress_bytes_min = bytes;
     }
 
@@ -411,14 +399,6 @@ impl Exchange {
         }
     }
 
-    /// The upstream connection died before a response, or the origin `refused` the request: whether it goes out once
-    /// more, where there is no policy.
-    #[must_use]
-    pub fn may_repeat(&self, reused: bool, refused: bool) -> bool {
-        let cause = if refused { Cause::RefusedStream } else { Cause::ResetBeforeResponse { reused } };
-        !self.repeated && matches!(self.attempt(cause).judge(&NO_POLICY), Retrial::Again(_))
-    }
-
     /// Whether a response is the origin's farewell to an idle connection, and not an answer to this request: a 408
     /// that closes a reused one (RFC 9110 §15.5.9 lets the request be repeated). It then counts as no response.
     pub fn is_farewell(&mut self, response: Response, reused: bool) -> bool {
@@ -426,15 +406,9 @@ impl Exchange {
             return false;
         }
         let broke = self.attempt(Cause::ResetBeforeResponse { reused });
-        let unheard = Attempt { heard: Heard::Nothing, ..broke };
-        let farewell = unheard.judge(&NO_POLICY) == Retrial::Again(Again::Repeat);
+        let farewell = Attempt { heard: Heard::Nothing, ..broke }.repeats_stale();
         self.response_begun &= !farewell;
         farewell
-    }
-
-    /// The request goes out once more, on a fresh connection, in place of one that was stale.
-    pub fn repeat(&mut self, now: Timestamp) {
-        self.again(Again::Repeat, now);
     }
 
     /// The request goes out once more.

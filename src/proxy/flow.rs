@@ -81,11 +81,12 @@ impl Flow {
         if self.stopped { 0 } else { self.decoder.bulk() }
     }
 
-    /// `bytes` of [`Flow::bulk`] were moved unseen: what goes before and behind them.
-    pub fn moved(&mut self, bytes: usize) -> (Prefix, &'static [u8]) {
+    /// `bytes` of [`Flow::bulk`] were moved unseen. Returns the head of the chunk that they are for their receiver; empty
+    /// when they are none.
+    pub fn moved(&mut self, bytes: usize) -> Prefix {
         self.decoder.skip_bulk(bytes as u64);
         self.payload += bytes as u64;
-        (self.encoder.prefix(bytes), self.encoder.suffix())
+        self.encoder.prefix(bytes)
     }
 
     /// The sender closed its side.

@@ -131,6 +131,12 @@ impl Attempt {
         }
     }
 
+    /// Its connection was stale, and it goes out on a new one whatever the policy is.
+    #[must_use]
+    pub fn repeats_stale(&self) -> bool {
+        self.is_allowed() && self.whole && self.is_stale()
+    }
+
     /// What HTTP allows.
     fn is_allowed(&self) -> bool {
         match (self.cause, self.heard) {

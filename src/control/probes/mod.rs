@@ -90,11 +90,13 @@ async fn follow(shared: &Arc<Shared>, stopped: &Receiver<()>) {
             running = take_up(&site, running, &desk);
             seen = Some(Arc::clone(&site));
         }
-        if look.is_multiple_of(LOOKS_PER_S) {
+        let idle = running.is_empty();
+        if idle || look.is_multiple_of(LOOKS_PER_S) {
             settle(&site, &desk);
         }
         drop(site);
-        sleep(Duration::from_millis(limits::PROBE_LOOK_MS)).await;
+        sleep(Duration::from_millis(if idle { limits::PROBE_IDLE_LOOK_MS } else { limits::PROBE_LOOK_MS }))
+            .await;
         if stopped.try_recv() != Err(TryRecvError::Empty) {
             return;
         }

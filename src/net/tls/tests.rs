@@ -56,7 +56,7 @@ fn with_client<S: Future<Output = ()>>(
         script(StreamOwned::new(connection, theirs));
     });
     runtime().unwrap().block_on(async {
-        let transport = accept(tls, Socket::unix(ours).unwrap(), Left::default()).await.unwrap();
+        let transport = accept(tls, Socket::new(ours).unwrap(), Left::default()).await.unwrap();
         serve(transport).await;
     });
     peer.join().unwrap();
@@ -194,7 +194,7 @@ fn what_comes_behind_a_long_chain_is_not_lost() {
             let _ = theirs.read_to_end(&mut Vec::new());
         });
         runtime().unwrap().block_on(async {
-            let mut transport = accept(tls, Socket::unix(ours).unwrap(), Left::default()).await.unwrap();
+            let mut transport = accept(tls, Socket::new(ours).unwrap(), Left::default()).await.unwrap();
             let all = read_all(&mut transport, 64 * 1024).await;
             assert!(all.as_ref().is_ok_and(|all| *all == content(10_000)), "{padding}: {:?}", all.err());
         });
@@ -337,7 +337,7 @@ fn tickets_do_not_disturb() {
         connection.complete_io(&mut theirs).unwrap();
     });
     runtime().unwrap().block_on(async {
-        let mut transport = connect(client, "a.test", Socket::unix(ours).unwrap()).await.unwrap();
+        let mut transport = connect(client, "a.test", Socket::new(ours).unwrap()).await.unwrap();
         let mut speak = Some(speak);
         let mut looks = 0;
         poll_fn(|cx| {

@@ -8,6 +8,7 @@
 
 use crate::h1::{Framing, Method, Version};
 use crate::proxy::exchange::{Exchange, Request, Response, Verdict};
+use crate::proxy::retry::Cause;
 use crate::time::{Phase, Timeouts, Timestamp};
 
 /// SplitMix64: enough randomness for a schedule, and the same on every machine.
@@ -410,7 +411,8 @@ fn a_408_that_closes_a_reused_connection_is_no_answer_to_a_get() {
         let mut exchange = Exchange::new(request(method), None, Timestamp(0), Timestamp(5));
         exchange.connected(Timestamp(10));
         exchange.origin_sent(Timestamp(20));
-        (exchange.is_farewell(response, reused), exchange.may_repeat(reused, false))
+        let farewell = exchange.is_farewell(response, reused);
+        (farewell, exchange.attempt(Cause::ResetBeforeResponse { reused }).repeats_stale())
     };
     assert_eq!(judged(Method::Get, farewell, true), (true, true));
     assert_eq!(judged(Method::Get, farewell, false), (false, false), "a fresh connection's 408 is meant");
