@@ -1,5 +1,5 @@
-//! A request in steady state allocates nothing on its worker: a counting allocator watches the worker's thread
-//! while requests of every common shape pass.
+//! A request in steady state allocates nothing on its worker, and a silent stream keeps little: a counting allocator watches
+//! the worker's thread while requests of every common shape pass.
 //!
 //! In a program of its own, because the allocator is the whole program's.
 
@@ -9,8 +9,8 @@ use std::alloc::{GlobalAlloc, Layout, System};
 use std::cell::Cell;
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
-use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use ringress::config::Config;
@@ -26,6 +26,10 @@ use ringress::net::tls::OriginTls;
 use ringress::telemetry::metrics::Shard;
 
 static ALLOCATIONS: AtomicU64 = AtomicU64::new(0);
+/// Bytes that the worker holds.
+static HELD: AtomicI64 = AtomicI64::new(0);
+/// Both are of one worker: one test at a time.
+static ALONE: Mutex<()> = Mutex::new(());
 
 thread_local! {
     static IS_WORKER: Cell<bool> = const { Cell::new(false) };
@@ -37,18 +41,19 @@ struct Counting;
 #[allow(unsafe_code)]
 unsafe impl GlobalAlloc for Counting {
     unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
-        count();
+        count(1, layout.size() as i64);
         // SAFETY: the caller's promises are the system allocator's.
         unsafe { System.alloc(layout) }
     }
 
     unsafe fn dealloc(&self, block: *mut u8, layout: Layout) {
+        count(0, -(layout.size() as i64));
         // SAFETY: `block` came from `System` with this layout.
         unsafe { System.dealloc(block, layout) }
     }
 
     unsafe fn realloc(&self, block: *mut u8, layout: Layout, bytes: usize) -> *mut u8 {
-        count();
+        count(1, bytes as i64 - layout.size() as i64);
         // SAFETY: `block` came from `System` with this layout.
         unsafe { System.realloc(block, layout, bytes) }
     }
@@ -57,16 +62,18 @@ unsafe impl GlobalAlloc for Counting {
 #[global_allocator]
 static ALLOCATOR: Counting = Counting;
 
-fn count() {
+fn count(allocations: u64, bytes: i64) {
     // A thread that ends has no thread-locals left: not a worker's steady state.
     if IS_WORKER.try_with(Cell::get).unwrap_or(false) {
-        ALLOCATIONS.fetch_add(1, Ordering::Relaxed);
+        ALLOCATIONS.fetch_add(allocations, Ordering::Relaxed);
+        HELD.fetch_add(bytes, Ordering::Relaxed);
     }
 }
 
-const ANSWERS: [(&str, &[u8]); 3] = [
+const ANSWERS: [(&str, &[u8]); 4] = [
     ("/length", b"HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\nhello"),
     ("/chunked", b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nhello\r\n0\r\n\r\n"),
+    ("/stream", b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nhello\r\n"),
     ("/nothing", b"HTTP/1.1 204 No Content\r\nDate: Thu, 01 Jan 2026 00:00:00 GMT\r\n\r\n"),
 ];
 
@@ -211,6 +218,7 @@ const NOT_PER_REQUEST: u64 = 20 + limits::LOG_BATCHES_MAX as u64;
 /// far below one per request.
 #[test]
 fn a_request_in_steady_state_allocates_nothing() {
+    let _alone = ALONE.lock().unwrap();
     let shapes = [
         ("length", "GET /length HTTP/1.1\r\nHost: a\r\n\r\n"),
         ("chunked", "GET /chunked HTTP/1.1\r\nHost: a\r\nAccept: */*\r\nX-One: 1\r\n\r\n"),
@@ -232,4 +240,41 @@ fn a_request_in_steady_state_allocates_nothing() {
             );
         }
     }
+}
+
+/// Streams in each step: a power of two, at which tables have just grown.
+const STREAMS: usize = 128;
+/// What one may hold, both connections included. In PSS it is a quarter more: the allocator's size classes.
+const STREAM_BYTES_MAX: i64 = 2_304;
+
+/// Opens `n` streams whose first chunk has come, and which say nothing more.
+fn open_streams(proxy: SocketAddr, n: usize) -> Vec<TcpStream> {
+    let open = || {
+        let mut stream = TcpStream::connect(proxy).unwrap();
+        stream.set_read_timeout(Some(Duration::from_secs(10))).unwrap();
+        stream.write_all(b"GET /stream HTTP/1.1\r\nHost: a\r\n\r\n").unwrap();
+        let mut seen = Vec::new();
+        while !seen.ends_with(b"hello\r\n") {
+            let mut bytes = [0; 512];
+            let read = stream.read(&mut bytes).unwrap();
+            assert!(read > 0, "the proxy closed");
+            seen.extend_from_slice(&bytes[..read]);
+        }
+        stream
+    };
+    (0..n).map(|_| open()).collect()
+}
+
+/// Goal: thousands of silent streams cost little. Method: what the worker holds for one more of them, while as many are
+/// open already.
+#[test]
+fn a_silent_stream_keeps_little() {
+    let _alone = ALONE.lock().unwrap();
+    let proxy = start_worker("off");
+    let before = open_streams(proxy, STREAMS);
+    let held = HELD.load(Ordering::Relaxed);
+    let more = open_streams(proxy, STREAMS);
+    let each = (HELD.load(Ordering::Relaxed) - held) / (STREAMS as i64);
+    assert!((1..=STREAM_BYTES_MAX).contains(&each), "{each} bytes a stream");
+    drop((before, more));
 }
