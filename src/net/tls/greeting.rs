@@ -12,7 +12,6 @@ pub struct Greeting {
     certificates: Arc<Certificates>,
     sni: Option<Box<str>>,
     subject: Option<Box<str>>,
-    h2: bool,
 }
 
 impl Greeting {
@@ -27,19 +26,13 @@ impl Greeting {
             Connection::Server(server) => server.server_name().map(Into::into),
             Connection::Client(_) => None,
         };
-        Greeting { certificates, sni, subject, h2: connection.alpn_protocol() == Some(b"h2") }
+        Greeting { certificates, sni, subject }
     }
 
     /// Subject of the client's certificate, safe to stand in a head.
     #[must_use]
     pub fn subject(&self) -> Option<&str> {
         self.subject.as_deref()
-    }
-
-    /// HTTP/2 was agreed on.
-    #[must_use]
-    pub fn speaks_h2(&self) -> bool {
-        self.h2
     }
 
     /// Whether a request for `authority` (host, perhaps with a port) belongs on this connection: the client named no
