@@ -2,8 +2,11 @@
 //! that fails. Method: origins that hold, count and fail on demand; where two workers matter, there are two.
 
 use std::collections::HashMap;
+use std::io::{Read as _, Write as _};
+use std::net::{TcpListener, TcpStream};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::mpsc;
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -547,6 +550,52 @@ fn clients_that_leave_are_no_failures() {
         assert_eq!(proxy.get("/fails").head.status(), 503);
     }
     assert!(!proxy.stderr().contains("ejected"), "8 of 20 is less than half: {}", proxy.stderr());
+}
+
+/// Sends a body that nobody reads, and gives up on it.
+fn give_up(mut conn: TcpStream) {
+    let head = b"HTTP/1.1 200 OK\r\nContent-Length: 1000000000\r\n\r\n";
+    conn.set_read_timeout(Some(PATIENCE)).unwrap();
+    let mut request = [0; 4096];
+    assert!(conn.read(&mut request).unwrap() > 0);
+    conn.write_all(head).unwrap();
+    conn.set_write_timeout(Some(Duration::from_millis(200))).unwrap();
+    while conn.write(&[0; 65536]).is_ok() {} // until nothing is taken any more
+    socket2::SockRef::from(&conn).set_linger(Some(Duration::ZERO)).unwrap();
+}
+
+/// A client that reads late finds that its origin has given up: that is no failure of the origin.
+#[test]
+fn origins_may_give_up_on_clients_that_read_late() {
+    let listeners = [TcpListener::bind("127.0.0.1:0").unwrap(), TcpListener::bind("127.0.0.1:0").unwrap()];
+    let addresses = listeners.each_ref().map(|it| it.local_addr().unwrap());
+    let (gone, given_up) = mpsc::channel();
+    for listener in listeners {
+        let gone = gone.clone();
+        thread::spawn(move || {
+            listener.incoming().for_each(|conn| {
+                give_up(conn.unwrap());
+                let _ = gone.send(());
+            });
+        });
+    }
+    let settings = "ejection = { consecutive = 1, error-percent = 0, base = \"1m\" }";
+    let proxy = Proxy::configured(
+        &format!(
+            "[groups.app]\nupstreams = [\"{}\", \"{}\"]\n{settings}\n[[route]]\ngroup = \"app\"\n",
+            addresses[0], addresses[1]
+        ),
+        &[],
+    );
+    for _ in 0..4 {
+        let mut client = Peer::connect_narrow(proxy.addr());
+        client.send(get("/"));
+        client.head();
+        given_up.recv_timeout(PATIENCE).unwrap();
+        client.until_end();
+    }
+    eventually("all of them are over", || (proxy.log_lines().len() >= 4).then_some(()));
+    assert!(!proxy.stderr().contains("ejected"), "{}", proxy.stderr());
 }
 
 /// A tunnel has its place for as long as it runs.
