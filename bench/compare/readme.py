@@ -204,8 +204,9 @@ def legend(everything):
     present = {one.scenario.name for one in everything}
     missing = [f"`{scenario.name}`" for scenario in scenarios.ALL if scenario.name not in present]
     texts = ["Medians of the rounds; lower is better. nginx and HAProxy stand in the variant that is best (`large`: "
-             "larger buffers; `splice`: `option splice-auto`), and the ratio is the median of each round's ratio to "
-             f"the better one. Targets met: {met} of {len(rows)}."]
+             "larger buffers; `splice`: `option splice-auto`; `next`: of the release that Debian will have next), and "
+             "the ratio is the median of each round's ratio to the better one. "
+             f"Targets met: {met} of {len(rows)}."]
     texts += [f"Not measured: {', '.join(missing)}."] if missing else []
     failed = [f"`{one.scenario.name}` {peer} {len(why)}" for one in everything
               for peer, why in one.result["failed"].items()]
@@ -232,8 +233,9 @@ def machine(told):
 
 def versions(told):
     """Of Ringress, of those it is compared with, and of what makes the load."""
-    said = [f"{title} {version}" for name, title in (("nginx", "nginx"), ("haproxy", "HAProxy"), ("wrk", "wrk"))
-            if (version := number_in(told.get(name)))]
+    titles = {"nginx": "nginx", "nginx-next": "nginx next", "haproxy": "HAProxy", "haproxy-next": "HAProxy next",
+              "wrk": "wrk"}
+    said = [f"{title} {version}" for name, title in titles.items() if (version := number_in(told.get(name)))]
     ours = f"Ringress {number_in(told.get('ringress')) or '–'} ({told.get('commit') or 'no commit'})"
     return ", ".join([ours, *said])
 

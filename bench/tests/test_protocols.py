@@ -4,6 +4,7 @@ import contextlib
 import shutil
 import socket
 import ssl
+import re
 import tempfile
 import threading
 import unittest
@@ -113,6 +114,14 @@ class Told(unittest.TestCase):
             text = self.config(name, Setting())
             self.assertNotRegex(text, r"http2;|proto h2|h2c:|/c/chain|grpc_pass", name)
 
+    def test_the_next_release_is_the_same_with_its_own_libraries(self):
+        folder = peers.NEXT
+        for name in ("nginx", "haproxy"):
+            one, other = (re.sub(r"/tmp/\w+", "", self.config(each, Setting())) for each in (name, f"{name}-next"))
+            libraries = folder / "usr/lib/x86_64-linux-gnu"
+            loader = f"{libraries}/ld-linux-x86-64.so.2 --library-path {libraries} {folder}/usr/sbin/"
+            self.assertEqual(other, loader + one, name)
+
     def check(self, setting, wanted):
         for name, lines in wanted.items():
             text = self.config(name, setting)
@@ -125,13 +134,16 @@ class Part(unittest.TestCase):
         everyone = peers.all_peers(Path("ringress"))
         for scenario in scenarios.named(["tls-small", "h2-small", "grpc-bidi"]):
             names = [name for name, peer in everyone.items() if not scenarios.why_not(scenario, peer)]
-            self.assertEqual(names, ["ringress", "nginx", "haproxy", "caddy"], scenario.name)
+            rivals = ["nginx", "haproxy", "nginx-next", "haproxy-next"]
+            self.assertEqual(names, ["ringress", *rivals, "caddy"], scenario.name)
 
     def test_large_buffers_have_one_in_large_bodies_and_splicing_has_none_under_tls(self):
         everyone = peers.all_peers(Path("ringress"))
         for scenario in scenarios.named(["tls-1m", "h2-1m"]):
             names = [name for name, peer in everyone.items() if not scenarios.why_not(scenario, peer)]
-            self.assertEqual(names, ["ringress", "nginx", "haproxy", "nginx-large", "haproxy-large", "caddy"])
+            rivals = ["nginx", "haproxy", "nginx-large", "haproxy-large"]
+            newer = ["nginx-next", "haproxy-next", "nginx-next-large", "haproxy-next-large"]
+            self.assertEqual(names, ["ringress", *rivals, *newer, "caddy"])
 
 
 if __name__ == "__main__":
