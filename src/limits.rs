@@ -95,6 +95,8 @@ pub const CERTIFICATE_FILE_BYTES_MAX: u64 = 8 * 1024 * 1024;
 /// Certificates that end within this many days are warned about.
 pub const CERTIFICATE_WARN_DAYS: u64 = 7;
 
+/// Milliseconds in which other tasks run between two batches of a queue that a drain empties.
+pub const DRAIN_ACCEPT_PAUSE_MS: u64 = 1;
 /// Connections taken from a listener's queue before other tasks run.
 pub const ACCEPT_BATCH_MAX: usize = 64;
 /// Connections that a worker may have more than the least loaded one and still keep what it accepts.
@@ -199,6 +201,8 @@ pub const ADDRESSES_PER_NAME_MAX: usize = 16;
 
 /// Seconds between attempts while no upstream name has resolved.
 pub const DNS_RETRY_S: u64 = 2;
+/// Seconds between two looks whether names are to be resolved again.
+pub const DNS_LOOK_S: u64 = 1;
 
 /// Probes under way at once, over all groups; others wait for a place. At the worst, 64 endpoints that hang for the default
 /// timeout of 2 s, that is 32 probes a second.

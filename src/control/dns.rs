@@ -14,6 +14,7 @@ use std::time::{Duration, Instant};
 use crate::config::{Config, Group, Origin, Upstream};
 use crate::limits;
 use crate::net::shared::Shared;
+use crate::net::site::Site;
 use crate::proxy::balance::{Member, hash};
 use crate::proxy::endpoint::{Address, Endpoint, Endpoints};
 use crate::proxy::health::{Crowd, EndpointState};
@@ -150,7 +151,7 @@ pub struct Refresher {
 }
 
 impl Refresher {
-    /// Starts the thread. While there is no name to resolve, it sleeps.
+    /// Starts the thread.
     ///
     /// # Errors
     /// The thread cannot be started.
@@ -164,21 +165,27 @@ impl Refresher {
 }
 
 fn refresh(publisher: &Publisher, shared: &Shared, stopped: &Receiver<()>) {
+    let mut resolved = Instant::now();
     loop {
-        let site = shared.site.load_full();
-        // Nothing resolved yet: every request fails until it does, so look again soon.
-        let unresolved = Duration::from_secs(limits::DNS_RETRY_S);
-        let wait = site.config.dns_refresh;
-        let is_missing = site.endpoints.iter().any(|endpoints| endpoints.list.is_empty());
-        let wait = if is_missing { wait.min(unresolved) } else { wait };
-        match stopped.recv_timeout(wait) {
+        // A reload may change the interval, and add names that do not resolve yet.
+        match stopped.recv_timeout(Duration::from_secs(limits::DNS_LOOK_S)) {
             Err(RecvTimeoutError::Timeout) => {}
             Ok(()) | Err(RecvTimeoutError::Disconnected) => return,
         }
-        // Poisoned by a panic in a lookup: what is known is still good.
-        let mut resolver = publisher.lock().unwrap_or_else(PoisonError::into_inner);
-        publish_addresses(&mut resolver, shared);
+        if resolved.elapsed() >= interval(&shared.site.load()) {
+            // Poisoned by a panic in a lookup: what is known is still good.
+            let mut resolver = publisher.lock().unwrap_or_else(PoisonError::into_inner);
+            publish_addresses(&mut resolver, shared);
+            resolved = Instant::now();
+        }
     }
+}
+
+/// How long what was resolved is good. Where a group has no address, every request fails until there is one.
+fn interval(site: &Site) -> Duration {
+    let is_missing = site.endpoints.iter().any(|endpoints| endpoints.list.is_empty());
+    let wait = site.config.dns_refresh;
+    if is_missing { wait.min(Duration::from_secs(limits::DNS_RETRY_S)) } else { wait }
 }
 
 /// Resolves the names of what is served now, and publishes what has changed.

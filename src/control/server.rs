@@ -118,8 +118,6 @@ fn serve(
     Sockets::listen(&estate)?;
     let site = shared.site.load_full();
     let pid_file = site.config.pid_file.clone().map(write_pid_file).transpose()?;
-    gates.into_iter().for_each(|gate| _ = gate.send(()));
-    announce(&site.config, &addresses);
     let drains = events_tx.clone();
     let controls = Controls {
         reloads: reloader.orders(),
@@ -127,6 +125,8 @@ fn serve(
         log_lines_lost: log.losses(),
     };
     let admin = start_admin(admin, &shared, &handles, controls)?;
+    gates.into_iter().for_each(|gate| _ = gate.send(()));
+    announce(&site.config, &addresses);
     match predecessor.take() {
         Some(predecessor) => predecessor.ready(estate.addresses()),
         None => notifier.ready(),
@@ -206,7 +206,8 @@ fn descriptors(config: &Config, workers: usize) -> Result<Budget, StartError> {
     let listeners = config.listeners.len();
     let admin =
         if config.admin.is_empty() { 0 } else { limits::ADMIN_CONNECTIONS_MAX + 3 * config.admin.len() };
-    let probes = if config.groups.iter().any(|it| it.check.is_some()) { limits::PROBES_MAX } else { 0 };
+    // A reload may add checks.
+    let probes = limits::PROBES_MAX;
     let reserved = limits::DESCRIPTORS_RESERVED + workers * (4 + 3 * listeners) + admin + probes;
     let available = usize::try_from(limit).unwrap_or(usize::MAX).saturating_sub(reserved);
     let mut budget = Budget::within(available, workers);

@@ -358,8 +358,7 @@ impl Driver<'_> {
     /// Begins a connection. When descriptors have run out, idle ones make room, once.
     async fn begin(&self, place: &Place, address: &Address) -> Result<Begun, Failure> {
         let mut begun = connect::begin(address);
-        let exhausted = begun.as_ref().is_err_and(|error| connect::failure(error) == Failure::Exhausted);
-        if exhausted && self.worker.views.evict(0) {
+        if begun.as_ref().is_err_and(connect::lacks_descriptor) && self.worker.views.evict(0) {
             self.worker.pause(limits::EVICT_PAUSE_MS).await; // the ring closes them behind our back
             begun = connect::begin(address);
         }
@@ -367,7 +366,10 @@ impl Driver<'_> {
     }
 
     fn not_connected(&self, place: &Place, error: &std::io::Error) -> Failure {
-        place.group.unreachable(place.index, error, self.worker.clock.now());
-        connect::failure(error)
+        let failure = connect::failure(error);
+        if failure != Failure::Exhausted {
+            place.group.unreachable(place.index, error, self.worker.clock.now());
+        }
+        failure
     }
 }

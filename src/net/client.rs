@@ -1,6 +1,7 @@
 //! A client's connection below HTTP: what arrives, what leaves, and the one timer all its waits share.
 
 use std::future::poll_fn;
+use std::net::IpAddr;
 use std::rc::Rc;
 use std::task::{Context, Poll};
 use std::time::Duration;
@@ -74,12 +75,11 @@ impl Client {
     /// A connection that has just been accepted from `caller`.
     #[must_use]
     pub fn new(worker: &Worker, transport: Transport, caller: Caller) -> Client {
-        let ip = caller.address.ip();
         let view = worker.views.latest();
         Client {
             inbox: Inbox::default(),
+            trusted: trusts(&view, caller.address.ip()),
             caller,
-            trusted: view.config.forwarding.trusted_proxies.iter().any(|net| net.contains(&ip)),
             redirects: false,
             view,
             route: None,
@@ -91,6 +91,15 @@ impl Client {
             // With TLS, the handshake has been made.
             fresh_since: if transport.tls().is_none() { worker.clock.now() } else { Timestamp::NEVER },
             transport,
+        }
+    }
+
+    /// Serves it what is newest: its next request begins.
+    pub(super) fn renew_view(&mut self, worker: &Worker) {
+        let latest = worker.views.latest();
+        if !Rc::ptr_eq(&latest, &self.view) {
+            self.trusted = trusts(&latest, self.caller.address.ip());
+            self.view = latest;
         }
     }
 
@@ -251,4 +260,9 @@ impl Client {
             self.transport.yield_read();
         }
     }
+}
+
+/// Whether what a peer says of others is believed.
+fn trusts(view: &View, peer: IpAddr) -> bool {
+    view.config.forwarding.trusted_proxies.iter().any(|net| net.contains(&peer))
 }

@@ -118,7 +118,7 @@ impl Client {
     /// Awaits the next request head.
     async fn next(&mut self, worker: &Worker) -> Next {
         let now = worker.clock.now();
-        self.view = worker.views.latest();
+        self.renew_view(worker);
         self.route = None;
         let started = (!self.inbox.is_empty()).then_some(now);
         let mut arrival = Arrival { scan: HeadScan::default(), started, idle_since: now };
@@ -177,7 +177,7 @@ impl Client {
         self.fresh_since = Timestamp::NEVER;
         if arrival.started.is_none() {
             arrival.started = Some(worker.clock.now());
-            self.view = worker.views.latest();
+            self.renew_view(worker);
         }
         if !self.inbox.is_empty() {
             self.inbox.append(bytes, &worker.pool);

@@ -55,10 +55,23 @@ pub fn failure(error: &io::Error) -> Failure {
     match Errno::from_io_error(error) {
         Some(Errno::CONNREFUSED | Errno::CONNRESET) => Failure::ConnectRefused,
         Some(Errno::TIMEDOUT) => Failure::Timeout(Phase::Connect),
-        // EAGAIN: the backlog of a Unix socket is full; EADDRNOTAVAIL: no local port is left.
-        Some(
-            Errno::MFILE | Errno::NFILE | Errno::NOBUFS | Errno::NOMEM | Errno::ADDRNOTAVAIL | Errno::AGAIN,
-        ) => Failure::Exhausted,
+        // EAGAIN: the backlog of a Unix socket is full.
+        Some(Errno::AGAIN) => Failure::Exhausted,
+        _ if is_ours(error) => Failure::Exhausted,
         _ => Failure::Unreachable,
     }
+}
+
+/// Whether something of ours has run out, and says nothing of the endpoint.
+#[must_use]
+pub fn is_ours(error: &io::Error) -> bool {
+    // EADDRNOTAVAIL: no local port is left.
+    lacks_descriptor(error) || Errno::from_io_error(error) == Some(Errno::ADDRNOTAVAIL)
+}
+
+/// Whether descriptors or memory have run out: who closes connections can cure it.
+#[must_use]
+pub fn lacks_descriptor(error: &io::Error) -> bool {
+    let errno = Errno::from_io_error(error);
+    matches!(errno, Some(Errno::MFILE | Errno::NFILE | Errno::NOBUFS | Errno::NOMEM))
 }

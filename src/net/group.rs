@@ -8,6 +8,7 @@
 
 use std::cell::{Cell, RefCell};
 use std::collections::VecDeque;
+use std::fmt::Display;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::task::{Context, Waker};
@@ -235,12 +236,8 @@ impl Group {
     }
 
     fn tell(&self, index: usize, change: Option<Change>) {
-        let Some(change) = change else { return };
-        let (group, endpoint) = (&*self.config.name, self.label(index));
-        match change {
-            Change::Reached => tracing::info!(group, endpoint, "an upstream endpoint is back"),
-            bad if bad.is_bad() => tracing::warn!(group, endpoint, "an upstream endpoint is {bad}"),
-            good => tracing::info!(group, endpoint, "an upstream endpoint is {good}"),
+        if let Some(change) = change {
+            tell(&self.config.name, self.label(index), change, None);
         }
     }
 
@@ -295,5 +292,17 @@ impl Group {
     #[must_use]
     pub fn position(&self, wanted: &Endpoint) -> Option<usize> {
         self.endpoints.list.iter().position(|endpoint| endpoint == wanted)
+    }
+}
+
+/// Logs what happened to an endpoint, and why, if somebody knows.
+pub fn tell(group: &str, endpoint: &str, change: Change, why: Option<&dyn Display>) {
+    match (change, why) {
+        (Change::Reached, _) => tracing::info!(group, endpoint, "an upstream endpoint is back"),
+        (bad, Some(why)) if bad.is_bad() => {
+            tracing::warn!(group, endpoint, %why, "an upstream endpoint is {bad}");
+        }
+        (bad, None) if bad.is_bad() => tracing::warn!(group, endpoint, "an upstream endpoint is {bad}"),
+        (good, _) => tracing::info!(group, endpoint, "an upstream endpoint is {good}"),
     }
 }

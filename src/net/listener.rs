@@ -152,7 +152,10 @@ pub async fn accept(worker: Hold, door: Door) {
                 let _ = rustix::net::shutdown(&listener, rustix::net::Shutdown::Both);
                 return;
             }
-            Batch::Empty | Batch::More => {}
+            Batch::Empty => {}
+            // While the process drains, no wait for clients lets the others run.
+            Batch::More if !running => worker.pause(limits::DRAIN_ACCEPT_PAUSE_MS).await,
+            Batch::More => {}
             Batch::Full => {
                 worker.metrics.add(Counter::AcceptPauses, 1);
                 worker.pause(limits::CONNECTIONS_FULL_PAUSE_MS).await;
@@ -262,11 +265,27 @@ fn accept_one(listener: &TcpListener) -> Accepted {
             Some(Ok(peer)) => Accepted::Connection(TcpStream::from(fd), peer),
             Some(Err(_)) | None => Accepted::Gone,
         },
-        Err(Errno::AGAIN) => Accepted::Empty,
+        // EINVAL: somebody else who holds the socket has shut it down; nobody will come.
+        Err(Errno::AGAIN | Errno::INVAL) => Accepted::Empty,
         Err(error @ (Errno::MFILE | Errno::NFILE | Errno::NOBUFS | Errno::NOMEM)) => {
             Accepted::Starved(error.into())
         }
         // Errors of the connection, not of the listener (accept(2)): ECONNABORTED, EPERM, ENETDOWN, ...
         Err(_) => Accepted::Gone,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Goal: a drain that empties a queue ends, even if somebody else who holds the socket has shut it down.
+    #[test]
+    fn a_queue_that_was_shut_down_is_empty() {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        listener.set_nonblocking(true).unwrap();
+        assert!(matches!(accept_one(&listener), Accepted::Empty));
+        rustix::net::shutdown(&listener, rustix::net::Shutdown::Both).unwrap();
+        assert!(matches!(accept_one(&listener), Accepted::Empty));
     }
 }

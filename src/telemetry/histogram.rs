@@ -177,38 +177,11 @@ impl Counts {
         });
         labels.zip(sums)
     }
-
-    /// The value that `percent` of all values are not above, in microseconds or bytes: an estimate, as if those of a bucket
-    /// lay evenly between its bounds. What is above the last bound counts as that bound. `None` without values.
-    #[must_use]
-    pub fn quantile(&self, percent: f64) -> Option<u64> {
-        let count = self.count();
-        let rank = (percent.clamp(0.0, 100.0) / 100.0 * count as f64).max(1.0);
-        let (mut below, mut low) = (0.0, 0);
-        for (&bucket, &(high, _)) in self.buckets.iter().zip(self.scale.bounds()) {
-            let inside = bucket as f64;
-            if below + inside >= rank {
-                let part = (rank - below) / inside;
-                return Some(low + scaled(high - low, part));
-            }
-            (below, low) = (below + inside, high);
-        }
-        (count > 0).then_some(low)
-    }
-}
-
-/// `part` of `width`, which is at most the largest bound; of no more than all of it.
-fn scaled(width: u64, part: f64) -> u64 {
-    const PARTS: u64 = 1 << 20;
-    // Of a float there is no other way to an integer than `as`; this one is within 0 and 2^20.
-    #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "clamped")]
-    let parts = (part.clamp(0.0, 1.0) * PARTS as f64) as u64;
-    width.saturating_mul(parts) / PARTS
 }
 
 #[cfg(test)]
 mod tests {
-    //! Goal: buckets, sums and estimates are those of a list of the values. Method: such a list.
+    //! Goal: buckets and sums are those of a list of the values. Method: such a list.
 
     use proptest::prelude::*;
 
@@ -241,26 +214,6 @@ mod tests {
         assert_eq!(cumulative[17..], [("1.073741824e+09", 4), ("+Inf", 5)]);
     }
 
-    #[test]
-    fn values_of_a_bucket_are_taken_to_lie_evenly() {
-        let histogram = Histogram::new(Scale::Size);
-        [2000; 4].into_iter().for_each(|value| histogram.observe(value));
-        let quantiles = [0.0, 25.0, 50.0, 75.0, 100.0].map(|percent| histogram.counts().quantile(percent));
-        assert_eq!(quantiles, [1280, 1280, 1536, 1792, 2048].map(Some));
-    }
-
-    #[test]
-    fn of_nothing_there_is_no_quantile() {
-        assert_eq!(Counts::new(Scale::Time).quantile(99.0), None);
-    }
-
-    #[test]
-    fn what_is_above_all_bounds_counts_as_the_last() {
-        let histogram = Histogram::new(Scale::Time);
-        histogram.observe(u64::MAX);
-        assert_eq!(histogram.counts().quantile(50.0), Some(3_600_000_000));
-    }
-
     /// Goal: one writer, and readers at any time. Method: a thread that counts, and one that sees counts only ever grow.
     #[test]
     fn it_is_read_while_it_is_written() {
@@ -284,7 +237,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn it_equals_a_list(mut values in values(), split in any::<prop::sample::Index>(), percent in 0.0..=100.0) {
+        fn it_equals_a_list(values in values(), split in any::<prop::sample::Index>()) {
             for scale in SCALES {
                 // Two workers.
                 let (mine, theirs) = values.split_at(split.index(values.len()));
@@ -301,29 +254,6 @@ mod tests {
                     prop_assert_eq!(count, values.iter().filter(|&&v| v <= bound).count() as u64, "{}", label);
                 }
             }
-            values.sort_unstable();
-            for scale in SCALES {
-                let histogram = Histogram::new(scale);
-                values.iter().for_each(|&value| histogram.observe(value));
-                let estimate = histogram.counts().quantile(percent).unwrap();
-                // The true one: the smallest that so many are not above. The estimate is in the same bucket.
-                let rank = (percent / 100.0 * values.len() as f64).ceil().max(1.0);
-                let truth = values.iter().zip(1..).find(|(_, n)| f64::from(*n) >= rank).unwrap().0;
-                let bounds: Vec<u64> = [0].into_iter().chain(scale.bounds().iter().map(|it| it.0)).collect();
-                let (low, high) = match bounds.windows(2).find(|pair| *truth <= pair[1]) {
-                    Some(pair) => (pair[0], pair[1]),
-                    None => (*bounds.last().unwrap(), *bounds.last().unwrap()),
-                };
-                prop_assert!((low..=high).contains(&estimate), "{estimate} for {truth}");
-            }
-        }
-
-        #[test]
-        fn a_higher_quantile_is_not_lower(values in values(), a in 0.0..=100.0, b in 0.0..=100.0) {
-            let histogram = Histogram::new(Scale::Time);
-            values.iter().for_each(|&value| histogram.observe(value));
-            let of = |percent| histogram.counts().quantile(percent);
-            prop_assert!(of(f64::min(a, b)) <= of(f64::max(a, b)));
         }
     }
 }

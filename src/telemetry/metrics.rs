@@ -54,7 +54,7 @@ pub enum Counter {
     TlsHandshakeFailures,
     /// Connections from peers in `--accept-proxy` without a PROXY header, or with a wrong one, other than by timeout.
     ProxyHeaderFailures,
-    /// Requests sent again: a reused connection died before any byte of a response, or the origin refused the stream.
+    /// Requests sent again, for whatever reason.
     Repeats,
     /// Deadlines that expired, by phase.
     TimeoutsHandshake,

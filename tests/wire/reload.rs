@@ -46,6 +46,21 @@ fn an_idle_connection_takes_it_up() {
     assert_eq!(a.heads().len(), 7);
 }
 
+/// Who is believed is asked anew for each request, of connections that are open already too.
+#[test]
+fn an_idle_connection_is_no_longer_believed() {
+    let origin = Origin::serve(|request| ok(request.head.value("x-forwarded-for").unwrap_or_default()));
+    let believed = "[forwarding]\ntrusted-proxies = [\"127.0.0.0/8\"]\n".to_owned() + &file(&[&origin], "");
+    let proxy = Proxy::configured(&believed, &[]);
+    let mut client = proxy.client();
+    let request = "GET / HTTP/1.1\r\nHost: a\r\nX-Forwarded-For: 192.0.2.1\r\n\r\n";
+    assert_eq!(client.exchange(request).text(), "192.0.2.1, 127.0.0.1");
+    proxy.reload(&file(&[&origin], ""));
+    assert_eq!(client.exchange(request).text(), "127.0.0.1");
+    proxy.reload(&believed);
+    assert_eq!(client.exchange(request).text(), "192.0.2.1, 127.0.0.1");
+}
+
 /// An origin that begins a response when it is told to, and ends it when it is told to.
 fn stepwise(step: &Gate) -> Origin {
     let step = step.clone();

@@ -342,3 +342,18 @@ fn idle_connections_are_bounded_in_number_and_age() {
         assert_eq!(origin.accepted() - before, connections, "{flags:?}");
     }
 }
+
+/// A Unix origin whose backlog is full is asked again at the next request: it is there, and nothing of ours has run out.
+#[test]
+fn a_full_backlog_is_no_absence() {
+    let folder = fresh_folder();
+    let path = folder.join("full.sock");
+    let socket = socket2::Socket::new(socket2::Domain::UNIX, socket2::Type::STREAM, None).unwrap();
+    socket.bind(&socket2::SockAddr::unix(&path).unwrap()).unwrap();
+    socket.listen(0).unwrap(); // one connection may wait
+    let proxy = Proxy::to(&[&format!("unix:{}", path.display())], &[]);
+    let mut first = proxy.client();
+    first.send(get("/first"));
+    eventually("a request is turned away", || (proxy.get("/more").head.status() == 503).then_some(()));
+    assert!(!proxy.stderr().contains("cannot connect"), "{}", proxy.stderr());
+}

@@ -28,12 +28,13 @@ use monoio::time::sleep;
 
 use crate::limits;
 use crate::net::clock::Clock;
+use crate::net::group::tell;
 use crate::net::shared::Shared;
 use crate::net::site::Site;
 use crate::net::thread::runtime;
 use crate::proxy::endpoint::Endpoints;
 
-use self::task::{Desk, Running, tell};
+use self::task::{Desk, Running};
 use self::terms::Target;
 
 /// The thread that probes; told to stop when dropped. Not joined: it looks up within [`limits::PROBE_LOOK_MS`], and the

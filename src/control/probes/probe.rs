@@ -11,8 +11,6 @@ use std::io::{self, ErrorKind, IoSlice};
 use std::net::IpAddr;
 use std::sync::Arc;
 
-use rustix::io::Errno;
-
 use crate::config::group::Probe;
 use crate::config::{ProxyVersion, Security};
 use crate::h1::head::{Parsed, parse_response};
@@ -69,12 +67,7 @@ async fn reach(address: &Address) -> Result<Socket, Bad> {
 
 /// Whose trouble it is that there is no connection.
 fn not_connected(error: io::Error) -> Bad {
-    match Errno::from_io_error(&error) {
-        Some(Errno::MFILE | Errno::NFILE | Errno::NOBUFS | Errno::NOMEM | Errno::ADDRNOTAVAIL) => {
-            Bad::Ours(error)
-        }
-        _ => Bad::Connect(error),
-    }
+    if connect::is_ours(&error) { Bad::Ours(error) } else { Bad::Connect(error) }
 }
 
 /// Says that the connection is ours and no client's.

@@ -1,6 +1,7 @@
 //! The task that probes one endpoint, over and over, until its [`Running`] is dropped.
 
 use std::cell::{Cell, RefCell};
+use std::fmt::Display;
 use std::future::{Future, poll_fn};
 use std::hash::{BuildHasher, RandomState};
 use std::pin::pin;
@@ -13,8 +14,8 @@ use monoio::time::{sleep, timeout};
 
 use crate::limits;
 use crate::net::clock::Clock;
+use crate::net::group::tell;
 use crate::net::shared::Shared;
-use crate::proxy::health::Change;
 use crate::time::Timestamp;
 
 use super::probe;
@@ -150,21 +151,9 @@ impl Desk {
         }
         self.shared.probes.count(why.is_none());
         if let Some(change) = target.state.probed(why.is_none(), self.clock.refresh(), &target.check) {
-            tell(group, endpoint, change, why.as_ref());
+            tell(group, endpoint, change, why.as_ref().map(|why| why as &dyn Display));
         }
         closing
-    }
-}
-
-/// Logs what happened to an endpoint, in the words of [`crate::net::group`].
-pub fn tell(group: &str, endpoint: &str, change: Change, why: Option<&Bad>) {
-    match (change, why) {
-        (Change::Reached, _) => tracing::info!(group, endpoint, "an upstream endpoint is back"),
-        (bad, Some(why)) if bad.is_bad() => {
-            tracing::warn!(group, endpoint, %why, "an upstream endpoint is {bad}");
-        }
-        (bad, None) if bad.is_bad() => tracing::warn!(group, endpoint, "an upstream endpoint is {bad}"),
-        (good, _) => tracing::info!(group, endpoint, "an upstream endpoint is {good}"),
     }
 }
 
