@@ -35,7 +35,7 @@ use super::facts::{Facts, Line};
 use super::fault;
 use super::record;
 use super::shared::Lifecycle;
-use super::transaction::Transaction;
+use super::transaction::{NEVER_SPLICE, Transaction};
 use super::transport::Transport;
 use super::worker::Worker;
 
@@ -286,7 +286,7 @@ impl Client {
         txn.home = choice.home;
         txn.key = choice.key;
         txn.admitted = choice.admitted;
-        txn.splice_min = config.splice_min.filter(|_| self.transport.splices()).unwrap_or(u64::MAX);
+        txn.splice_min = config.splice_min.filter(|_| self.transport.splices()).unwrap_or(NEVER_SPLICE);
         if self.http2 {
             txn.exchange.demand_progress(limits::H2_PROGRESS_BYTES_MIN);
             txn.grpc = head.method == Method::Post && grpc::is_call(source);

@@ -28,7 +28,7 @@ use super::client::Client;
 use super::inbox::Filled;
 use super::record;
 use super::shared::Lifecycle;
-use super::transaction::Transaction;
+use super::transaction::{NEVER_SPLICE, Transaction};
 use super::tunnel;
 use super::upstream::{Place, Upstream};
 use super::worker::Worker;
@@ -95,7 +95,7 @@ impl Driver<'_> {
                 none => none.insert(Box::pin(self.acquire(again)).await?),
             };
             if !upstream_now.transport.splices() {
-                self.txn.splice_min = u64::MAX;
+                self.txn.splice_min = NEVER_SPLICE;
             }
             let failure = match self.relay(upstream_now).await {
                 Ok(progress) => break progress,

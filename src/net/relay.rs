@@ -29,6 +29,7 @@ use crate::time::Timestamp;
 use super::buffers::{BufferPool, Outbox};
 use super::exchange::{Driver, Progress};
 use super::shared::Lifecycle;
+use super::transaction::NEVER_SPLICE;
 use super::transport::{Broken, Transport};
 use super::upstream::{Place, Upstream};
 
@@ -67,7 +68,7 @@ impl Driver<'_> {
         while self.txn.exchange.wants_client() && self.txn.to_origin.is_empty() {
             let passed = if !self.client.inbox.is_empty() {
                 self.upload_from_inbox(upstream, now)?
-            } else if self.txn.head_sent && self.txn.exchange.upload().bulk() >= self.txn.splice_min {
+            } else if self.txn.head_sent && self.txn.splices(self.txn.exchange.upload().bulk()) {
                 self.splice_up(upstream, now)?
             } else {
                 self.upload_from_socket(upstream, now)?
@@ -124,7 +125,7 @@ impl Driver<'_> {
         match self.txn.to_origin.fill_pipe(&mut self.client.transport, pool, bulk) {
             Ok(None) => Ok(0),
             Err(error) if error.kind() == ErrorKind::Unsupported => {
-                self.txn.splice_min = u64::MAX;
+                self.txn.splice_min = NEVER_SPLICE;
                 self.upload_from_socket(upstream, now)
             }
             Ok(Some(0)) | Err(_) => Err(Failure::ClientGone),
@@ -194,8 +195,8 @@ impl Driver<'_> {
         }
         let mut moved = 0;
         while self.txn.exchange.wants_origin() && upstream.transport.is_readable() {
-            let splice = self.txn.exchange.is_responding()
-                && self.txn.exchange.download().bulk() >= self.txn.splice_min;
+            let splice =
+                self.txn.exchange.is_responding() && self.txn.splices(self.txn.exchange.download().bulk());
             let arrived = if splice { self.splice_down(upstream) } else { self.read_origin(upstream) };
             match arrived? {
                 Arrived::Bytes(n) => moved += n,
@@ -235,7 +236,7 @@ impl Driver<'_> {
             Ok(None) => Ok(Arrived::NotNow),
             Ok(Some(0)) => Ok(Arrived::End),
             Err(error) if error.kind() == ErrorKind::Unsupported => {
-                self.txn.splice_min = u64::MAX;
+                self.txn.splice_min = NEVER_SPLICE;
                 self.read_origin(upstream)
             }
             Err(_) => Err(self.origin_broke()),

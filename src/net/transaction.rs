@@ -16,6 +16,9 @@ use super::facts::{Facts, Line};
 use super::inbox::Inbox;
 use super::queue::Entry;
 
+/// For [`Transaction::splice_min`]: one of the two sides encrypts, or shares its connection.
+pub const NEVER_SPLICE: u64 = u64::MAX;
+
 /// The state of one exchange, from the request's head on. A request in steady state allocates nothing for it,
 /// and a stream that says nothing holds nothing else.
 #[derive(Debug)]
@@ -40,7 +43,7 @@ pub struct Transaction {
     pub scan: HeadScan,
     /// The origin sent bytes behind its response: its connection is not to be trusted again.
     pub surplus: bool,
-    /// Known remainder in bytes from which a body is spliced; beyond reach where that is off or does not work.
+    /// Known remainder in bytes from which a body is spliced; [`NEVER_SPLICE`] where that is off or does not work.
     pub splice_min: u64,
     /// The request is a gRPC call over HTTP/2.
     pub grpc: bool,
@@ -104,7 +107,7 @@ impl Transaction {
             from_origin: Inbox::default(),
             scan: HeadScan::default(),
             surplus: false,
-            splice_min: u64::MAX,
+            splice_min: NEVER_SPLICE,
             grpc: false,
             outgoing: Outgoing::Same,
             keep_alive_s: None,
@@ -121,6 +124,13 @@ impl Transaction {
             facts,
             line: None,
         }
+    }
+
+    /// Whether a body of which so much is certain to follow is spliced. One that ends with its connection has no bound:
+    /// its remainder equals [`NEVER_SPLICE`].
+    #[must_use]
+    pub fn splices(&self, bulk: u64) -> bool {
+        self.splice_min != NEVER_SPLICE && bulk >= self.splice_min
     }
 
     /// Gives buffers and pipes back.

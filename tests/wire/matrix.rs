@@ -225,6 +225,34 @@ fn bodies(pair: &mut Pair) {
     }
 }
 
+/// A body that ends with its connection, and comes behind its head: whole for every client.
+#[test]
+fn bodies_until_close() {
+    let (authority, identity) = identity();
+    let folder = Folder::new();
+    let (cert, key) = identity.write(&folder, "wire");
+    let flags = ["--tls-listen", "127.0.0.1:0", "--cert", &cert, "--key", &key];
+    for from in [Speech::Http1, Speech::Http1Tls, Speech::Http2Tls, Speech::H2c] {
+        let seen = Gate::new();
+        let step = seen.clone();
+        let origin = Origin::start(move |mut conn| {
+            conn.request_head();
+            conn.send("HTTP/1.1 200 OK\r\n\r\n");
+            step.pass();
+            conn.send(content(300 * 1024, 5));
+            conn.close();
+        });
+        let proxy = Proxy::with(&origin, &flags);
+        let mut client = client(from, authority, &proxy);
+        let mut asking = client.ask(&Ask::new("GET", "/", Framing::Nothing));
+        assert_eq!(asking.next_head().status(), 200);
+        seen.open();
+        assert_whole(&asking.rest(), &content(300 * 1024, 5));
+        let line = proxy.log_for("/");
+        assert_eq!((line.get("detail"), line.get("bytes_out")), ("", "307200"), "{from:?}");
+    }
+}
+
 /// Bodies of nothing, announced in each way there is.
 fn empty_bodies(pair: &mut Pair) {
     for framing in [Framing::Nothing, Framing::Length(0), Framing::Unknown] {
