@@ -110,6 +110,8 @@ pub struct Loading {
     pub publisher: Publisher,
     /// Where it is published.
     pub shared: Arc<Shared>,
+    /// Files of certificates that a configuration named which was refused: they may be mended.
+    pub refused: Vec<PathBuf>,
 }
 
 impl Reloader {
@@ -186,7 +188,7 @@ impl Loading {
     /// What is looked at for changes: the configuration file, then certificates and keys.
     fn files(&self) -> impl Iterator<Item = &Path> {
         let certificates = self.loader.iter().flat_map(Loader::files);
-        self.sources.file.iter().chain(certificates).map(PathBuf::as_path)
+        self.sources.file.iter().chain(certificates).chain(&self.refused).map(PathBuf::as_path)
     }
 
     fn stamps(&self) -> Stamps {
@@ -237,6 +239,7 @@ impl Loading {
         }
         let site = self.shared.site.load_full();
         check_restart(&site.config, &config)?;
+        self.refused = self.loader.iter().flat_map(|_| tls::files(&config.tls)).cloned().collect();
         let server_tls = self.loader.as_ref().map(|loader| loader.again(&config)).transpose()?;
         let upstream_tls = if tls::is_same_upstream(&site.config, &config) {
             Arc::clone(&site.upstream_tls)
@@ -249,6 +252,7 @@ impl Loading {
         let next = self.shared.site.load().next(config, endpoints, upstream_tls);
         let version = next.version;
         self.shared.site.store(Arc::new(next));
+        self.refused.clear();
         drop(resolver);
         if let (Some((loader, latest)), Some(current)) = (server_tls, &self.shared.tls) {
             current.store(Arc::new(latest));

@@ -104,8 +104,14 @@ fn serve(
     let shared = Arc::new(shared);
     let (events_tx, events) = channel();
     let publisher = Arc::new(Mutex::new(resolver));
-    let loading =
-        Loading { sources, demo, loader, publisher: Arc::clone(&publisher), shared: Arc::clone(&shared) };
+    let loading = Loading {
+        sources,
+        demo,
+        loader,
+        publisher: Arc::clone(&publisher),
+        shared: Arc::clone(&shared),
+        refused: Vec::new(),
+    };
     let reloaded = events_tx.clone();
     let reloader = Reloader::start(loading, move || _ = reloaded.send(Event::Reloaded))
         .map_err(|error| StartError::System { what: "the reload thread", error })?;

@@ -118,11 +118,16 @@ impl Loader {
         Ok(())
     }
 
-    /// Files of certificates, keys and authorities.
+    /// Files that were loaded.
     pub fn files(&self) -> impl Iterator<Item = &PathBuf> {
-        let pairs = self.tls.pairs.iter().flat_map(|pair| [&pair.cert, &pair.key]);
-        pairs.chain(self.tls.client_auth.ca())
+        files(&self.tls)
     }
+}
+
+/// Files of certificates, keys and authorities.
+pub fn files(tls: &Tls) -> impl Iterator<Item = &PathBuf> {
+    let pairs = tls.pairs.iter().flat_map(|pair| [&pair.cert, &pair.key]);
+    pairs.chain(tls.client_auth.ca())
 }
 
 /// Whether certificates, keys and authorities are there and of use.

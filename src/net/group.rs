@@ -14,8 +14,8 @@ use std::sync::Arc;
 use std::task::{Context, Waker};
 use std::time::Duration;
 
-use crate::config::Group as GroupConfig;
 use crate::config::route::Retry;
+use crate::config::{Group as GroupConfig, Security};
 use crate::proxy::balance::{Balancer, Tried};
 use crate::proxy::endpoint::{Endpoint, Endpoints};
 use crate::proxy::health::{Change, EndpointState, Outcome};
@@ -26,6 +26,7 @@ use crate::time::Timestamp;
 use super::h2::link::Links;
 use super::idle::{Idle, idle_until};
 use super::queue::{Entry, Queue, Waiting};
+use super::tls::OriginTls;
 
 /// A group.
 #[derive(Debug)]
@@ -36,6 +37,8 @@ pub struct Group {
     source: Arc<Endpoints>,
     /// This worker's copy: its count of users is no other worker's cache line.
     pub endpoints: Rc<Endpoints>,
+    /// How TLS is spoken with its endpoints.
+    origin_tls: Arc<OriginTls>,
     /// Another group has taken its place.
     retired: Cell<bool>,
     /// Idle connections of all groups of the worker.
@@ -60,6 +63,7 @@ impl Group {
     pub fn new(
         config: &GroupConfig,
         source: &Arc<Endpoints>,
+        origin_tls: &Arc<OriginTls>,
         seed: u64,
         idle_total: &Rc<Cell<usize>>,
     ) -> Group {
@@ -74,6 +78,7 @@ impl Group {
             config: config.clone(),
             source: Arc::clone(source),
             endpoints: Rc::new(Endpoints::clone(source)),
+            origin_tls: Arc::clone(origin_tls),
             retired: Cell::new(false),
             idle_total: Rc::clone(idle_total),
             state: RefCell::new(state),
@@ -83,27 +88,52 @@ impl Group {
 
     /// Nothing of it would be different.
     #[must_use]
-    pub fn is_same(&self, config: &GroupConfig, source: &Arc<Endpoints>) -> bool {
-        Arc::ptr_eq(&self.source, source) && self.config == *config
+    pub fn is_same(
+        &self,
+        config: &GroupConfig,
+        source: &Arc<Endpoints>,
+        origin_tls: &Arc<OriginTls>,
+    ) -> bool {
+        Arc::ptr_eq(&self.source, source)
+            && self.config == *config
+            && self.endpoints.list.iter().all(|endpoint| self.speaks_as(endpoint, origin_tls))
+    }
+
+    fn speaks_as(&self, endpoint: &Endpoint, origin_tls: &Arc<OriginTls>) -> bool {
+        endpoint.scheme.security == Security::Clear || Arc::ptr_eq(&self.origin_tls, origin_tls)
+    }
+
+    /// Whether a connection to `endpoint` that was made for this group may serve requests of `next`: what was said and
+    /// agreed on when it was made is what would be now.
+    #[must_use]
+    pub fn hands_on(&self, endpoint: &Endpoint, next: &Group) -> bool {
+        self.config.send_proxy == next.config.send_proxy && self.speaks_as(endpoint, &next.origin_tls)
     }
 
     /// The group with other settings or endpoints: connections to endpoints that stayed are taken over.
     #[must_use]
-    pub fn next(&self, config: &GroupConfig, source: &Arc<Endpoints>, seed: u64) -> Group {
-        let next = Group::new(config, source, seed, &self.idle_total);
-        if self.config.send_proxy == config.send_proxy {
-            let mut from = self.state.borrow_mut();
-            let mut to = next.state.borrow_mut();
-            for (index, endpoint) in next.endpoints.list.iter().enumerate() {
-                let Some(old) = self.position(endpoint) else { continue };
-                if let (Some(from), Some(to)) = (from.links.get_mut(old), to.links.get_mut(index)) {
-                    *to = std::mem::take(from);
-                }
-                if let (Some(from), Some(to)) = (from.idle.get_mut(old), to.idle.get_mut(index)) {
-                    *to = std::mem::take(from);
-                }
+    pub fn next(
+        &self,
+        config: &GroupConfig,
+        source: &Arc<Endpoints>,
+        origin_tls: &Arc<OriginTls>,
+        seed: u64,
+    ) -> Group {
+        let next = Group::new(config, source, origin_tls, seed, &self.idle_total);
+        let mut from = self.state.borrow_mut();
+        let mut to = next.state.borrow_mut();
+        for (index, endpoint) in next.endpoints.list.iter().enumerate() {
+            let Some(old) = self.position(endpoint).filter(|_| self.hands_on(endpoint, &next)) else {
+                continue;
+            };
+            if let (Some(from), Some(to)) = (from.links.get_mut(old), to.links.get_mut(index)) {
+                *to = std::mem::take(from);
+            }
+            if let (Some(from), Some(to)) = (from.idle.get_mut(old), to.idle.get_mut(index)) {
+                *to = std::mem::take(from);
             }
         }
+        drop(to);
         next
     }
 

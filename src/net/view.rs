@@ -46,7 +46,8 @@ impl std::ops::Deref for View {
 impl View {
     fn first(site: Arc<Site>, seed: u64, idle: &Rc<Cell<usize>>, metrics: &Shard) -> View {
         let table = table_of(&site, metrics);
-        let groups = groups_of(&site).map(|(config, endpoints)| Group::new(config, endpoints, seed, idle));
+        let groups = groups_of(&site)
+            .map(|(config, endpoints)| Group::new(config, endpoints, &site.upstream_tls, seed, idle));
         View { groups: groups.map(Rc::new).collect(), origin_tls: site.upstream_tls.of_worker(), table, site }
     }
 
@@ -55,9 +56,9 @@ impl View {
         let table = table_of(&site, metrics);
         let known = |config: &GroupConfig| self.groups.iter().find(|group| group.config.name == config.name);
         let group = |(config, endpoints): (&GroupConfig, &Arc<Endpoints>)| match known(config) {
-            Some(group) if group.is_same(config, endpoints) => Rc::clone(group),
-            Some(group) => Rc::new(group.next(config, endpoints, seed)),
-            None => Rc::new(Group::new(config, endpoints, seed, idle)),
+            Some(group) if group.is_same(config, endpoints, &site.upstream_tls) => Rc::clone(group),
+            Some(group) => Rc::new(group.next(config, endpoints, &site.upstream_tls, seed)),
+            None => Rc::new(Group::new(config, endpoints, &site.upstream_tls, seed, idle)),
         };
         let groups: Vec<_> = groups_of(&site).map(group).collect();
         for old in self.groups.iter().filter(|old| !groups.iter().any(|group| Rc::ptr_eq(group, old))) {
@@ -145,7 +146,8 @@ impl Views {
         if !place.group.is_retired() {
             place.group.give(place.index, idle, keep_alive, now, &keeper);
         } else if let Some(group) = self.successor(&place.group)
-            && let Some(index) = place.endpoint().and_then(|endpoint| group.position(endpoint))
+            && let Some(endpoint) = place.endpoint().filter(|endpoint| place.group.hands_on(endpoint, &group))
+            && let Some(index) = group.position(endpoint)
         {
             group.give(index, idle, keep_alive, now, &keeper);
         }

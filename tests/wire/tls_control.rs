@@ -187,6 +187,35 @@ fn certificates_are_reloaded_under_running_streams() {
     assert_eq!(stream.exchange(get("/")).text(), "fine", "the old connection lives on");
 }
 
+/// A certificate may come after the file that names it: that was refused, and is loaded when the certificate is there.
+#[test]
+fn certificates_may_come_late() {
+    let origin = Origin::serve(|_| ok("fine"));
+    let (authority, folder) = (Authority::new(), Folder::new());
+    let file = |name: &str| {
+        let (cert, key) = (folder.path(&format!("{name}.pem")), folder.path(&format!("{name}.key")));
+        format!(
+            "[[listener]]\naddress = \"127.0.0.1:0\"\ntls = true\n[[tls.certificate]]\ncert = {cert:?}\nkey = {key:?}\n\
+             [groups.app]\nupstreams = [\"{}\"]\n[[route]]\ngroup = \"app\"\n",
+            origin.addr
+        )
+    };
+    authority.server(&["wire.test"]).write(&folder, "first");
+    let proxy = Proxy::configured(&file("first"), &[]);
+    proxy.rewrite(&file("second"));
+    proxy.signal(Signal::HUP);
+    eventually("it is refused", || {
+        proxy.stderr().contains("cannot load the certificates again").then_some(())
+    });
+    let second = authority.server(&["wire.test"]);
+    second.write(&folder, "second");
+    let trusting = authority.trusting();
+    eventually("the second certificate is shown", || {
+        let shown = Peer::connect_tls(proxy.addr(), &trusting, "wire.test").handshake().certificate;
+        (shown == second.der()).then_some(())
+    });
+}
+
 /// Sessions outlive a reload.
 #[test]
 fn a_reload_loses_no_session() {

@@ -270,3 +270,26 @@ fn streams_pass_with_tls_on_both_sides() {
     client.half_close();
     assert_eq!(client.until_end(), (content(200_000), End::Fin));
 }
+
+/// Connections that were made under another `[upstream-tls]` serve nobody once it has changed; else they are kept.
+#[test]
+fn a_changed_authority_asks_for_new_connections() {
+    let secure = secure(answering(|_| ok("fine")));
+    let file = |ca: &str| {
+        format!(
+            "[upstream-tls]\nca = {ca:?}\n[groups.app]\nupstreams = [\"https://localhost:{}\"]\n[[route]]\ngroup = \"app\"\n",
+            secure.origin.addr.port()
+        )
+    };
+    let proxy = Proxy::configured(&file(&secure.ca), &[]);
+    let mut client = proxy.client();
+    assert_eq!(client.exchange(get("/")).text(), "fine");
+    proxy.reload(&(file(&secure.ca) + "name = \"another\"\n"));
+    assert_eq!(client.exchange(get("/")).text(), "fine");
+    assert_eq!(secure.origin.accepted(), 1);
+    proxy.reload(&file(&secure.folder.write("again.pem", &secure.authority.pem)));
+    assert_eq!(client.exchange(get("/")).text(), "fine");
+    assert_eq!(secure.origin.accepted(), 2);
+    proxy.reload(&file(&secure.folder.write("stranger.pem", &Authority::new().pem)));
+    assert_eq!(client.exchange(get("/")).head.status(), 502);
+}
