@@ -4,7 +4,6 @@ import contextlib
 import shutil
 import socket
 import ssl
-import re
 import tempfile
 import threading
 import unittest
@@ -88,6 +87,7 @@ class Told(unittest.TestCase):
             words = " ".join(peers.all_peers(Path("ringress"))[name].command(place))
             texts = [path.read_text(encoding="utf-8") for path in Path(folder).iterdir()]
         text = "\n".join([words, *texts])
+        text = text.replace(folder, "FOLDER")
         self.assertNotIn("{{", "\n".join(line for line in text.splitlines() if "bench/compare/peers.py" not in line))
         return text
 
@@ -117,7 +117,7 @@ class Told(unittest.TestCase):
     def test_the_next_release_is_the_same_with_its_own_libraries(self):
         folder = peers.NEXT
         for name in ("nginx", "haproxy"):
-            one, other = (re.sub(r"/tmp/\w+", "", self.config(each, Setting())) for each in (name, f"{name}-next"))
+            one, other = (self.config(each, Setting()) for each in (name, f"{name}-next"))
             libraries = folder / "usr/lib/x86_64-linux-gnu"
             loader = f"{libraries}/ld-linux-x86-64.so.2 --library-path {libraries} {folder}/usr/sbin/"
             self.assertEqual(other, loader + one, name)
