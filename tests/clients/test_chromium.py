@@ -1,5 +1,6 @@
 """A browser: Chromium, driven by its DevTools protocol, on the page of `--demo`."""
 
+import contextlib
 import itertools
 import json
 
@@ -57,15 +58,22 @@ class Page:
         return answer["result"].get("value")
 
 
+@contextlib.contextmanager
+def browsing(start, folder, flags):
+    """A browser, as the connection that drives it."""
+    browser = start(["chromium", *flags, f"--user-data-dir={folder}/profile", "about:blank"])
+    address = browser.expect(rb"DevTools listening on (ws://\S+)", timeout=30)[1].decode()
+    with connect(address, proxy=None, open_timeout=DEADLINE, max_size=None) as connection:
+        yield connection
+        connection.send(json.dumps({"id": -1, "method": "Browser.close"}))
+        browser.wait()
+
+
 @pytest.fixture
 def page(start, tmp_path):
     """A page of a browser that is started for it."""
-    browser = start(["chromium", *FLAGS, f"--user-data-dir={tmp_path}/profile", "about:blank"])
-    address = browser.expect(rb"DevTools listening on (ws://\S+)", timeout=30)[1].decode()
-    with connect(address, proxy=None, open_timeout=DEADLINE, max_size=None) as connection:
+    with browsing(start, tmp_path, FLAGS) as connection:
         yield Page(connection)
-        connection.send(json.dumps({"id": -1, "method": "Browser.close"}))
-        browser.wait()
 
 
 def test_a_websocket_shares_the_connection_of_its_page(secure, page):

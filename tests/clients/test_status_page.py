@@ -13,11 +13,10 @@ import signal
 import urllib.request
 
 import pytest
-from websockets.sync.client import connect
 
 from conftest import needs_proxy
 from origin import DEADLINE
-from test_chromium import FLAGS, Page
+from test_chromium import FLAGS, Page, browsing
 
 pytestmark = needs_proxy
 
@@ -69,12 +68,8 @@ class Watched(Page):
 def page(start, tmp_path):
     """A page of a browser that is started for it."""
     flags = [flag for flag in FLAGS if flag != "--ignore-certificate-errors"]
-    browser = start(["chromium", *flags, f"--user-data-dir={tmp_path}/profile", "about:blank"])
-    address = browser.expect(rb"DevTools listening on (ws://\S+)", timeout=30)[1].decode()
-    with connect(address, proxy=None, open_timeout=DEADLINE, max_size=None) as connection:
+    with browsing(start, tmp_path, flags) as connection:
         yield Watched(connection)
-        connection.send(json.dumps({"id": -1, "method": "Browser.close"}))
-        browser.wait()
 
 
 CONFIG = """

@@ -97,33 +97,26 @@ kinds! {
         |raw| count(raw, 400, 599, 503), number_of;
 }
 
-impl Scalar for Timeout {
-    const KIND: &'static str = "duration or off";
-    const EXPECTED: &'static str = "a duration such as \"10s\", or \"off\"";
-    const FORM: Form = Form::Either;
+/// Durations that `off` is one of.
+macro_rules! durations_or_off {
+    ($($name:ident),*) => {$(
+        impl Scalar for $name {
+            const KIND: &'static str = "duration or off";
+            const EXPECTED: &'static str = "a duration such as \"10s\", or \"off\"";
+            const FORM: Form = Form::Either;
 
-    fn read(raw: &Raw) -> Result<Self, String> {
-        raw.words()?.parse().map_err(said)
-    }
+            fn read(raw: &Raw) -> Result<Self, String> {
+                raw.words()?.parse().map_err(said)
+            }
 
-    fn write(&self) -> Raw {
-        text_of(self)
-    }
+            fn write(&self) -> Raw {
+                text_of(self)
+            }
+        }
+    )*};
 }
 
-impl Scalar for Period {
-    const KIND: &'static str = "duration or off";
-    const EXPECTED: &'static str = "a duration such as \"10s\", or \"off\"";
-    const FORM: Form = Form::Either;
-
-    fn read(raw: &Raw) -> Result<Self, String> {
-        raw.words()?.parse().map_err(said)
-    }
-
-    fn write(&self) -> Raw {
-        text_of(self)
-    }
-}
+durations_or_off!(Timeout, Period);
 
 /// A duration that cannot be off.
 impl Scalar for Duration {
