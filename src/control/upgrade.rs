@@ -63,7 +63,9 @@ pub fn ask(running: &Running) -> Result<String, String> {
     let server = pidfd_open(server, PidfdFlags::empty()).map_err(gone)?;
     if !catches_the_signal(pid) {
         // It would end.
-        return Err(format!("process {pid} is no ringress that serves: it does not listen to SIGUSR2"));
+        return Err(format!(
+            "process {pid} is no ringress that serves: it has another name, or does not listen to SIGUSR2"
+        ));
     }
     let address = SocketAddr::from_abstract_name(name(std::process::id()));
     let answers = address.and_then(|address| UnixListener::bind_addr(&address));
