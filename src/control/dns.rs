@@ -246,7 +246,7 @@ mod tests {
         );
     }
 
-    /// Goal: a changed answer reaches the workers, a failing resolver changes nothing. Method: a scripted
+    /// Goal: a changed answer and a changed interval reach the workers, a failing resolver changes nothing. Method: a scripted
     /// lookup behind the real refresh thread, seen through a worker's upstreams.
     #[test]
     fn a_changed_answer_reaches_the_workers_and_an_outage_does_not() {
@@ -257,11 +257,11 @@ mod tests {
             _ => Ok(vec![([10, 0, 0, 3], port).into()]),
         };
         let mut config = config(&["--upstream", "app:80"]);
-        config.dns_refresh = Duration::from_millis(5);
         let mut resolver = Resolver::new(lookup, Instant::now());
         let first = resolver.resolve(&config);
         let budget = Budget { connections: 1, idle_upstreams: 1, pipes: 1 };
-        let site = Site::new(config, first, OriginTls::default(), [1, 2]);
+        config.dns_refresh = Duration::from_secs(1000);
+        let site = Site::new(config.clone(), first.clone(), OriginTls::default(), [1, 2]);
         let shared = Arc::new(Shared::new(site, budget, Instant::now()));
         let views = Views::new(Arc::clone(&shared), 0, Arc::default());
         let seen = || {
@@ -272,6 +272,10 @@ mod tests {
         };
         assert_eq!(seen(), "10.0.0.1:80");
         let _refresher = Refresher::start(Arc::new(Mutex::new(resolver)), Arc::clone(&shared)).unwrap();
+        // A reload: the interval that runs is not waited for.
+        config.dns_refresh = Duration::from_millis(5);
+        let (served, tls) = (shared.site.load_full(), Arc::default());
+        shared.site.store(Arc::new(served.next(config, first, tls)));
         let deadline = Instant::now() + Duration::from_secs(10);
         while seen() == "10.0.0.1:80" {
             assert!(Instant::now() < deadline, "the change never arrived");
