@@ -246,6 +246,14 @@ mod tests {
         );
     }
 
+    /// Whether a thread of this program that is called `name` waits for something.
+    fn is_asleep(name: &str) -> bool {
+        let stats =
+            std::fs::read_dir("/proc/self/task").unwrap().flatten().map(|task| task.path().join("stat"));
+        let waits = format!("({name}) S ");
+        stats.filter_map(|stat| std::fs::read_to_string(stat).ok()).any(|stat| stat.contains(&waits))
+    }
+
     /// Goal: a changed answer and a changed interval reach the workers, a failing resolver changes nothing. Method: a scripted
     /// lookup behind the real refresh thread, seen through a worker's upstreams.
     #[test]
@@ -272,11 +280,15 @@ mod tests {
         };
         assert_eq!(seen(), "10.0.0.1:80");
         let _refresher = Refresher::start(Arc::new(Mutex::new(resolver)), Arc::clone(&shared)).unwrap();
+        let deadline = Instant::now() + Duration::from_secs(10);
+        while !is_asleep("dns") {
+            assert!(Instant::now() < deadline, "the thread never waited");
+            std::thread::yield_now();
+        }
         // A reload: the interval that runs is not waited for.
         config.dns_refresh = Duration::from_millis(5);
         let (served, tls) = (shared.site.load_full(), Arc::default());
         shared.site.store(Arc::new(served.next(config, first, tls)));
-        let deadline = Instant::now() + Duration::from_secs(10);
         while seen() == "10.0.0.1:80" {
             assert!(Instant::now() < deadline, "the change never arrived");
             std::thread::yield_now();
