@@ -19,30 +19,39 @@ use crate::harness::*;
 use crate::tls::Tls;
 use crate::workers::resident_kib;
 
-/// What an attack may make the process grow by, and one that holds sixty exchanges open: 80 KiB each, and some.
-const GROWTH_KIB: u64 = 4 * 1024;
-const GROWTH_STALLED_KIB: u64 = 10 * 1024;
+/// What an attack may cost.
+struct Price {
+    /// What the process may grow by.
+    growth_kib: u64,
+    /// CPU, in requests of the neighbour's (its own are counted apart), so that it means the same on a slow machine.
+    requests: f64,
+}
+
+/// Of an attack that begins little: up to 430 requests' worth were seen.
+const LITTLE: Price = Price { growth_kib: 4 * 1024, requests: 1_500.0 };
+/// Of one that has exchanges begun by hundreds, or holds sixty open: 80 KiB each, and some. Up to 3 300 requests' worth were
+/// seen.
+const MUCH: Price = Price { growth_kib: 10 * 1024, requests: 8_000.0 };
 /// Requests that the neighbour makes at least, and how long each may take.
 const NEIGHBOUR_REQUESTS: usize = 20;
 const NEIGHBOUR_PATIENCE: Duration = Duration::from_millis(250);
-/// CPU, in ticks of 10 ms, that an attack may take, the neighbour's requests included, of a debug build: 34 were seen, and
-/// 76 for 3 000 resets of running streams that were not cut.
-const TICKS: u64 = 60;
+/// Requests that the cost of one is read from, before the attack and behind it.
+const MEASURED_REQUESTS: u32 = 50;
 
 /// Runs `attack` beside a neighbour; asserts what it cost.
 #[track_caller]
 fn besiege<T>(proxy: &Proxy, attack: impl FnOnce() -> T) -> T {
-    besiege_within(GROWTH_KIB, proxy, attack)
+    besiege_at(LITTLE, proxy, attack)
 }
 
-/// As [`besiege`], with so much memory.
+/// As [`besiege`], at another price.
 #[track_caller]
-fn besiege_within<T>(growth_kib: u64, proxy: &Proxy, attack: impl FnOnce() -> T) -> T {
+fn besiege_at<T>(price: Price, proxy: &Proxy, attack: impl FnOnce() -> T) -> T {
     let mut neighbour = proxy.client();
-    assert_eq!(neighbour.exchange(get("/warm")).head.status(), 200);
-    let (memory, ticks) = (resident_kib(proxy), proxy.cpu_ticks());
+    let before = cost_of_a_request(proxy, &mut neighbour);
+    let (memory, cpu) = (resident_kib(proxy), proxy.cpu_time());
     let over = AtomicBool::new(false);
-    let (result, mut times, peak) = thread::scope(|scope| {
+    let (result, mut times, peak, cpu_after) = thread::scope(|scope| {
         let neighbour = scope.spawn(|| {
             let (mut times, mut peak) = (Vec::new(), 0);
             while !over.load(Ordering::SeqCst) || times.len() < NEIGHBOUR_REQUESTS {
@@ -52,24 +61,39 @@ fn besiege_within<T>(growth_kib: u64, proxy: &Proxy, attack: impl FnOnce() -> T)
                 peak = peak.max(resident_kib(proxy));
                 thread::sleep(Duration::from_millis(2)); // a client that asks now and then
             }
-            (times, peak)
+            (times, peak, proxy.cpu_time())
         });
         let result = catch_unwind(AssertUnwindSafe(attack)); // the neighbour must not wait for ever
         over.store(true, Ordering::SeqCst);
-        let (times, peak) = neighbour.join().unwrap();
-        (result, times, peak)
+        let (times, peak, cpu) = neighbour.join().unwrap();
+        (result, times, peak, cpu)
     });
     let result = result.unwrap_or_else(|panic| resume_unwind(panic));
-    let (grown, spent) = (peak.saturating_sub(memory), proxy.cpu_ticks() - ticks);
+    let request = before.max(cost_of_a_request(proxy, &mut neighbour));
+    let grown = peak.saturating_sub(memory);
+    let spent = (cpu_after - cpu).saturating_sub(request * u32::try_from(times.len()).unwrap());
+    let requests = spent.div_duration_f64(request);
     times.sort();
     // The slowest may have met another process on its core.
     let slow = times[times.len() - 1 - times.len() / 20];
-    eprintln!("{grown} KiB, {spent} ticks, {} requests of the neighbour, {slow:?}", times.len());
-    assert!(grown <= growth_kib, "grew by {grown} KiB");
-    assert!(spent <= TICKS, "took {spent} ticks");
+    eprintln!(
+        "{grown} KiB, {requests:.0} requests of {request:?}, {} of the neighbour, {slow:?}",
+        times.len()
+    );
+    assert!(grown <= price.growth_kib, "grew by {grown} KiB");
+    assert!(requests <= price.requests, "cost as much as {requests:.0} requests");
     assert!(slow <= NEIGHBOUR_PATIENCE, "the neighbour waited {slow:?}");
     assert!(!proxy.stderr().contains("panicked"));
     result
+}
+
+/// CPU that the proxy spends on one request of the neighbour.
+fn cost_of_a_request(proxy: &Proxy, neighbour: &mut Peer) -> Duration {
+    let before = proxy.cpu_time();
+    for _ in 0..MEASURED_REQUESTS {
+        assert_eq!(neighbour.exchange(get("/measured")).head.status(), 200);
+    }
+    (proxy.cpu_time() - before) / MEASURED_REQUESTS
 }
 
 fn fine() -> Origin {
@@ -135,7 +159,7 @@ fn resets_of_running_streams() {
     });
     let proxy = outspoken(&origin);
     let mut attacker = Frames::connect(proxy.addr());
-    let endured = besiege(&proxy, || {
+    let endured = besiege_at(MUCH, &proxy, || {
         (0..3_000).find(|i| {
             attacker.send(get_on(2 * i + 1));
             let alive = attacker.barrier().1;
@@ -297,7 +321,7 @@ fn busy_clients_are_no_flood() {
     let proxy = Proxy::of(&origin);
     let mut client = Frames::connect(proxy.addr());
     client.send([settings(&[(4, 512)]), window(0, 1 << 24)].concat());
-    besiege(&proxy, || {
+    besiege_at(MUCH, &proxy, || {
         for i in 0..20 {
             let stream = 2 * i + 1;
             client.send(get_on(stream));
@@ -327,7 +351,7 @@ fn stalled_windows() {
         Origin::serve(|request| ok(&"x".repeat(if request.head.target() == "/" { 2_000_000 } else { 4 })));
     let proxy = Proxy::with(&origin, &["--write-timeout", "700ms"]);
     let mut attacker = Frames::connect(proxy.addr());
-    besiege_within(GROWTH_STALLED_KIB, &proxy, || {
+    besiege_at(MUCH, &proxy, || {
         attacker.send(settings(&[(4, 0)]));
         attacker.send((0..60).map(|i| get_on(2 * i + 1)).collect::<Vec<_>>().concat());
         let mut resets = 0;

@@ -9,6 +9,7 @@ use std::process::{Child, ChildStderr, Command, ExitStatus, Output, Stdio};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::thread;
+use std::time::Duration;
 
 use rustix::process::{Pid, Resource, Rlimit, Signal, kill_process, kill_process_group, prlimit};
 
@@ -59,7 +60,7 @@ pub fn run_to_exit(args: &[&str]) -> Output {
             let _ = child.kill();
             panic!("{args:?} did not end: {:?}", child.wait_with_output());
         }
-        thread::sleep(std::time::Duration::from_millis(5));
+        thread::sleep(Duration::from_millis(5));
     }
     child.wait_with_output().expect("output")
 }
@@ -203,12 +204,15 @@ impl Proxy {
         self.stderr.lock().unwrap().clone()
     }
 
-    /// User and system time spent so far, in clock ticks of 10 ms.
-    pub fn cpu_ticks(&self) -> u64 {
-        let stat = std::fs::read_to_string(format!("/proc/{}/stat", self.pid())).expect("alive");
-        let after_name = stat.rsplit_once(')').expect("a name in parentheses").1;
-        // proc_pid_stat(5): utime and stime are fields 14 and 15, the 12th and 13th after the name.
-        after_name.split_whitespace().skip(11).take(2).map(|n| n.parse::<u64>().unwrap()).sum()
+    /// CPU time that its threads have spent so far, to the nanosecond.
+    pub fn cpu_time(&self) -> Duration {
+        let threads = std::fs::read_dir(format!("/proc/{}/task", self.pid())).expect("alive");
+        let spent = threads.filter_map(|thread| {
+            // Time on a CPU is the first of three numbers (Documentation/scheduler/sched-stats.rst); a thread may have ended.
+            let stat = std::fs::read_to_string(thread.ok()?.path().join("schedstat")).ok()?;
+            stat.split_whitespace().next()?.parse::<u64>().ok()
+        });
+        Duration::from_nanos(spent.sum())
     }
 
     /// From now on it may open only so many descriptors beyond those it has.
