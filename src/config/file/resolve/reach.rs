@@ -1,37 +1,67 @@
 //! Routes that no request can reach, because routes above have them all.
 
+use std::collections::HashMap;
+
 use super::Fault;
 use crate::config::file::document;
 use crate::config::file::scalar::Table;
-use crate::config::route::{Host, Matches, Route};
+use crate::config::route::{Host, Matches, PathMatch, Route};
 
-/// Whether requests are left for `route` below the routes `above`.
-///
-/// # Errors
-/// None are.
-pub fn check(above: &[Route], route: &Route, written: &Table<document::Route>) -> Result<(), Fault> {
-    let matches = &route.matches;
-    let taker = |host: Option<&Host>| above.iter().find(|other| takes(&other.matches, matches, host));
-    if matches.hosts.is_empty() {
-        return match taker(None) {
-            Some(first) => Err(unreachable(first, written)),
-            None => Ok(()),
-        };
+/// Routes as they stand in the file, each below those that came before it.
+#[derive(Default)]
+pub struct Reached {
+    routes: Vec<Route>,
+    /// Indices of those for one place: ten thousand routes are not compared each with each.
+    by_place: HashMap<Place, Vec<usize>>,
+}
+
+/// A host, or every host, and a path.
+type Place = (Option<Host>, PathMatch);
+
+impl Reached {
+    /// Puts `route` below the others, if they leave requests for it.
+    ///
+    /// # Errors
+    /// They leave none.
+    pub fn add(&mut self, route: Route, written: &Table<document::Route>) -> Result<(), Fault> {
+        let places = places(&route.matches);
+        let takers: Vec<&Route> =
+            places.iter().map_while(|place| self.taker(place, &route.matches)).collect();
+        if let Some(first) = takers.first()
+            && takers.len() == places.len()
+        {
+            return Err(unreachable(first, written));
+        }
+        for place in places {
+            self.by_place.entry(place).or_default().push(self.routes.len());
+        }
+        self.routes.push(route);
+        Ok(())
     }
-    let takers: Vec<&Route> = matches.hosts.iter().map_while(|host| taker(Some(host))).collect();
-    match takers.first() {
-        Some(first) if takers.len() == matches.hosts.len() => Err(unreachable(first, written)),
-        Some(_) | None => Ok(()),
+
+    /// The first route that has every request for `place` that `below` matches.
+    fn taker(&self, place: &Place, below: &Matches) -> Option<&Route> {
+        let mut there = self.by_place.get(place)?.iter().filter_map(|&index| self.routes.get(index));
+        there.find(|above| takes(&above.matches, below))
+    }
+
+    /// All of them.
+    pub fn into_routes(self) -> Vec<Route> {
+        self.routes
     }
 }
 
-/// Whether every request for `host` that `below` matches is one that `above` matches, equally specific in everything:
-/// then the route that is written first has it.
-fn takes(above: &Matches, below: &Matches, host: Option<&Host>) -> bool {
-    let same_host = match host {
-        Some(host) => above.hosts.contains(host),
-        None => above.hosts.is_empty(),
+fn places(matches: &Matches) -> Vec<Place> {
+    let hosts: Vec<Option<Host>> = match &*matches.hosts {
+        [] => vec![None],
+        hosts => hosts.iter().cloned().map(Some).collect(),
     };
+    hosts.into_iter().map(|host| (host, matches.path.clone())).collect()
+}
+
+/// Whether every request for their common place that `below` matches is one that `above` matches, equally specific in
+/// everything: then the route that is written first has it.
+fn takes(above: &Matches, below: &Matches) -> bool {
     let methods = match (above.methods.is_empty(), below.methods.is_empty()) {
         (true, true) => true,
         (false, false) => below.methods.iter().all(|method| above.methods.contains(method)),
@@ -44,7 +74,7 @@ fn takes(above: &Matches, below: &Matches, host: Option<&Host>) -> bool {
                 .iter()
                 .any(|it| it.name == field.name && (field.value.is_none() || it.value == field.value))
         });
-    same_host && above.path == below.path && methods && fields
+    methods && fields
 }
 
 fn unreachable(first: &Route, written: &Table<document::Route>) -> Fault {

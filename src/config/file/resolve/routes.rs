@@ -4,7 +4,8 @@ use std::collections::HashSet;
 use std::hash::Hash;
 
 use super::edits::{self, Side};
-use super::{Defaults, Fault, Span, or, reach};
+use super::reach::Reached;
+use super::{Defaults, Fault, Span, or};
 use crate::config::file::document::{self, Document};
 use crate::config::file::kinds::{FieldValue, Name, RedirectStatus, ResponseStatus, UrlPath};
 use crate::config::file::scalar::{Table, Value};
@@ -32,16 +33,15 @@ pub fn resolve(document: &Document, defaults: &Defaults, normal: bool) -> Result
             .help("write `[groups.app]` with upstreams = [\"127.0.0.1:3000\"], and `[[route]]` with group = \"app\""));
     }
     let mut names = given_names(&written)?;
-    let mut routes = Vec::new();
+    let mut routes = Reached::default();
     for table in &written {
         let mut route = route(document, table, defaults, normal)?;
         if table.it.name.is_none() {
             route.name = free_name(&derived_name(&route.matches), &mut names);
         }
-        reach::check(&routes, &route, table)?;
-        routes.push(route);
+        routes.add(route, table)?;
     }
-    Ok(routes)
+    Ok(routes.into_routes())
 }
 
 /// The names that routes have been given.

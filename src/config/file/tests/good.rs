@@ -1,6 +1,6 @@
 //! Good files, and what they amount to.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use super::*;
 use crate::config::group::{Balance, HashKey, Probe};
@@ -89,4 +89,27 @@ fn marks_of_other_editors_are_no_fault() {
     let text = "\u{feff}[server]\r\nworkres = 1\r\n";
     let said = config(text).unwrap_err().render("x", text);
     assert!(said.starts_with("error: x:2:1: ") && said.contains("\n2 | workres = 1\n"), "{said}");
+}
+
+/// Goal: many routes, each with a host of its own, are not compared each with each. Method: a large file and one of an eighth;
+/// the best of three readings, so that a busy machine does not decide.
+#[test]
+fn time_to_read_grows_with_the_file_alone() {
+    let file = |routes: u32| -> String {
+        let route = |n| format!("[[route]]\nhosts = [\"h{n}.test\"]\ngroup = \"app\"\n");
+        (0..routes)
+            .map(route)
+            .fold("[groups.app]\nupstreams = [\"app:1\"]\n".to_owned(), |text, it| text + &it)
+    };
+    let best = |routes: u32| {
+        let document = read(&file(routes)).unwrap();
+        let times = (0..3).map(|_| {
+            let since = Instant::now();
+            assert_eq!(resolve(&document).unwrap().routes.len(), routes as usize);
+            since.elapsed()
+        });
+        times.min().unwrap()
+    };
+    let (few, many) = (best(1_500), best(12_000));
+    assert!(many < few * 24, "{few:?} for 1 500 routes, {many:?} for 12 000");
 }
