@@ -32,7 +32,7 @@ pub const POOLED_BUFFER_BYTES: usize = 16 * 1024;
 pub const POOLED_HEAD_BYTES: usize = 1024;
 /// A buffer that grew beyond this many bytes is freed on return, not pooled.
 pub const POOLED_BUFFER_BYTES_MAX: usize = 128 * 1024;
-/// Free buffers that a worker keeps.
+/// Free buffers of one size that a worker keeps; of those that were not needed it frees half each [`MEMORY_PAUSE_MS`].
 pub const POOLED_BUFFERS_MAX: usize = 256;
 /// Milliseconds between two looks for memory that can go back to the system.
 pub const MEMORY_PAUSE_MS: u64 = 1_000;

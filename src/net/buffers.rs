@@ -1,7 +1,7 @@
 //! What is on its way to a receiver: a pool of buffers for what a slow one has not taken yet, and the outbox
 //! that fills them, or a pipe.
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::io::{self, IoSlice};
 
 use rustix::io::Errno;
@@ -16,44 +16,76 @@ use super::transport::Transport;
 pub struct BufferPool {
     /// Pipes to splice through.
     pub pipes: PipePool,
-    free: RefCell<Vec<Vec<u8>>>,
-    /// Small ones, for request heads: a long poll keeps its head until the origin answers.
-    small: RefCell<Vec<Vec<u8>>>,
+    large: Shelf,
+    /// For request heads: a long poll keeps its head until the origin answers.
+    small: Shelf,
 }
 
 impl BufferPool {
     /// An empty pool with at most `pipes` pipes.
     #[must_use]
     pub fn new(pipes: usize) -> BufferPool {
-        BufferPool { pipes: PipePool::new(pipes), free: RefCell::default(), small: RefCell::default() }
+        BufferPool { pipes: PipePool::new(pipes), large: Shelf::default(), small: Shelf::default() }
     }
 
     /// An empty buffer with room.
     #[must_use]
     pub fn take(&self) -> Vec<u8> {
-        self.free.borrow_mut().pop().unwrap_or_else(|| Vec::with_capacity(limits::POOLED_BUFFER_BYTES))
+        self.large.take(limits::POOLED_BUFFER_BYTES)
     }
 
     /// An empty buffer with the room that a request head needs.
     #[must_use]
     pub fn take_small(&self) -> Vec<u8> {
-        let pooled = self.small.borrow_mut().pop();
-        pooled.unwrap_or_else(|| Vec::with_capacity(limits::POOLED_HEAD_BYTES))
+        self.small.take(limits::POOLED_HEAD_BYTES)
     }
 
     /// Gives a buffer back. One that never held anything, or grew large, is not kept.
-    pub fn give(&self, mut buf: Vec<u8>) {
-        let class = match buf.capacity() {
-            0 => return,
-            capacity if capacity < limits::POOLED_BUFFER_BYTES => &self.small,
-            capacity if capacity <= limits::POOLED_BUFFER_BYTES_MAX => &self.free,
-            _ => return,
-        };
-        let mut free = class.borrow_mut();
+    pub fn give(&self, buf: Vec<u8>) {
+        match buf.capacity() {
+            0 => {}
+            capacity if capacity < limits::POOLED_BUFFER_BYTES => self.small.give(buf),
+            capacity if capacity <= limits::POOLED_BUFFER_BYTES_MAX => self.large.give(buf),
+            _ => {}
+        }
+    }
+
+    /// Frees half of the buffers that nobody has needed since the last time.
+    pub fn trim(&self) {
+        self.large.trim();
+        self.small.trim();
+    }
+}
+
+/// Free buffers of one size, the one that was used last on top.
+#[derive(Debug, Default)]
+struct Shelf {
+    free: RefCell<Vec<Vec<u8>>>,
+    /// The fewest there were since it was trimmed: the lowest ones were not needed.
+    spare: Cell<usize>,
+}
+
+impl Shelf {
+    /// An empty buffer, a new one of `capacity` bytes if there is none.
+    fn take(&self, capacity: usize) -> Vec<u8> {
+        let mut free = self.free.borrow_mut();
+        let buf = free.pop();
+        self.spare.set(self.spare.get().min(free.len()));
+        buf.unwrap_or_else(|| Vec::with_capacity(capacity))
+    }
+
+    fn give(&self, mut buf: Vec<u8>) {
+        let mut free = self.free.borrow_mut();
         if free.len() < limits::POOLED_BUFFERS_MAX {
             buf.clear();
             free.push(buf);
         }
+    }
+
+    fn trim(&self) {
+        let mut free = self.free.borrow_mut();
+        free.drain(..self.spare.get().div_ceil(2));
+        self.spare.set(free.len());
     }
 }
 
@@ -211,8 +243,14 @@ impl Outbox {
     }
 
     fn keep(&mut self, mut skip: usize, slices: &[&[u8]], pool: &BufferPool) {
-        if self.buf.capacity() == 0 {
-            self.buf = pool.take();
+        let all: usize = slices.iter().map(|bytes| bytes.len()).sum();
+        let room = self.buf.capacity() - self.buf.len();
+        if all.saturating_sub(skip) > room && self.buf.capacity() < limits::POOLED_BUFFER_BYTES {
+            // A small one that grew would be a large one from then on, and each response would add one to those.
+            let mut large = pool.take();
+            large.extend_from_slice(self.buf.get(self.sent..).unwrap_or_default());
+            pool.give(std::mem::replace(&mut self.buf, large));
+            self.sent = 0;
         }
         for bytes in slices {
             let here = skip.min(bytes.len());
@@ -227,5 +265,49 @@ impl Outbox {
         self.in_chunk = false;
         pool.give(std::mem::take(&mut self.buf));
         self.pipe.take().into_iter().for_each(|pipe| pool.pipes.give(pipe));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn lengths(shelf: &Shelf) -> usize {
+        shelf.free.borrow().len()
+    }
+
+    /// Goal: what is needed now and then stays, and what is not goes, all of it in the end. Method: forty buffers of which
+    /// twenty are taken and given back between two times.
+    #[test]
+    fn buffers_that_nobody_needs_are_freed() {
+        let shelf = Shelf::default();
+        let take = |count| (0..count).map(|_| shelf.take(16)).collect::<Vec<_>>();
+        take(40).into_iter().for_each(|buf| shelf.give(buf));
+        shelf.trim();
+        assert_eq!(lengths(&shelf), 40, "all of them were needed");
+        for left in [30, 25, 22, 21, 20, 20] {
+            take(20).into_iter().for_each(|buf| shelf.give(buf));
+            shelf.trim();
+            assert_eq!(lengths(&shelf), left);
+        }
+        (0..5).for_each(|_| shelf.trim());
+        assert_eq!(lengths(&shelf), 0);
+    }
+
+    /// Goal: however many small buffers overflow, there are as many large ones as were needed at once. Method: a response
+    /// whose head was sent with some of its body, again and again.
+    #[test]
+    fn overflow_does_not_fill_the_pool() {
+        let pool = BufferPool::new(0);
+        for _ in 0..50 {
+            let mut outbox = Outbox::default();
+            outbox.stage(&pool).extend_from_slice(b"head");
+            outbox.sent = 1;
+            outbox.keep(2, &[&[b'x'; 5], &[b'y'; 40_000]], &pool);
+            assert_eq!(outbox.staged(), 3 + 3 + 40_000);
+            assert!(outbox.buf.starts_with(b"eadxxxy"));
+            outbox.release(&pool);
+        }
+        assert_eq!((lengths(&pool.large), lengths(&pool.small)), (1, 1));
     }
 }

@@ -118,6 +118,7 @@ async fn serve(setup: Setup) -> io::Result<()> {
         loop {
             tidy.pause(limits::MEMORY_PAUSE_MS).await;
             setup.pulse.fetch_add(1, Ordering::Relaxed);
+            tidy.pool.trim();
             memory::give_back();
         }
     });

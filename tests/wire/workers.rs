@@ -3,6 +3,7 @@
 use std::fs;
 use std::process::{Command, Stdio};
 
+use crate::harness::frames::{Frames, flag, frame, kind, request, window};
 use crate::harness::*;
 use crate::lifecycle::open_stream;
 
@@ -160,4 +161,31 @@ fn memory_goes_back_after_a_spike() {
     eventually("two thirds of the spike's memory to go back", || {
         (resident_kib(&proxy) < before + (during - before) / 3).then_some(())
     });
+}
+
+/// What waited of one response waits of the next in the same memory: it does not grow with their number.
+#[test]
+fn memory_does_not_grow_with_responses() {
+    const BODY: usize = 100_000;
+    let origin = Origin::serve(|_| ok(&"x".repeat(BODY)));
+    let proxy = Proxy::of(&origin);
+    let mut client = Frames::connect(proxy.addr());
+    let mut download = |index: u32| {
+        let stream = 2 * index + 1;
+        client.send(frame(kind::HEADERS, flag::WHOLE, stream, request("GET", "/")));
+        let mut bytes = 0;
+        while bytes < BODY {
+            let frame = client.next().expect("a response");
+            if frame.kind == kind::DATA && !frame.payload.is_empty() {
+                bytes += frame.payload.len();
+                let more = u32::try_from(frame.payload.len()).unwrap();
+                client.send([window(0, more), window(stream, more)].concat());
+            }
+        }
+    };
+    (0..20).for_each(&mut download);
+    let before = resident_kib(&proxy);
+    (20..220).for_each(&mut download);
+    let grown = resident_kib(&proxy).saturating_sub(before);
+    assert!(grown < 4 * 1024, "grew by {grown} KiB");
 }
