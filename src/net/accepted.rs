@@ -82,7 +82,9 @@ pub fn serve(
         if client_h1::serve(&worker, &mut client).await == Ended::Http2
             && let Transport::Socket(socket) = client.transport
         {
-            let io = Io::of_client(Rc::clone(&worker), socket, client.inbox.bytes().to_vec());
+            let before = client.inbox.bytes().to_vec();
+            client.inbox.consume(usize::MAX, &worker.pool); // or its buffer stays for as long as the connection
+            let io = Io::of_client(Rc::clone(&worker), socket, before);
             Box::pin(client_h2::serve(worker, io, client.caller, admission, service)).await;
         }
     }

@@ -110,13 +110,17 @@ impl Wire {
         }
         loop {
             ready!(self.socket.poll_readable(cx));
-            let room = buf.initialize_unfilled();
-            if let Some(n) = self.socket.try_read(room)? {
-                self.watch.saw(room.get(..n).unwrap_or_default());
-                self.spent += n;
-                buf.advance(n);
-                return Poll::Ready(self.verdict());
-            }
+            // By way of the scratch: `buf` would have to be zeroed, 8 KiB at every read, and that memory kept.
+            let mut scratch = self.worker.scratch.borrow_mut();
+            let room = buf.remaining().min(scratch.len());
+            let Some(n) = self.socket.try_read(scratch.get_mut(..room).unwrap_or_default())? else {
+                continue;
+            };
+            let bytes = scratch.get(..n).unwrap_or_default();
+            self.watch.saw(bytes);
+            self.spent += n;
+            buf.put_slice(bytes);
+            return Poll::Ready(self.verdict());
         }
     }
 
