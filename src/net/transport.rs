@@ -19,7 +19,7 @@ pub trait Stream {
     /// Waits until [`Stream::try_read`] has something to say.
     fn poll_readable(&mut self, cx: &mut Context<'_>) -> Poll<()>;
 
-    /// Waits until [`Stream::try_write`] may make progress.
+    /// Waits until [`Stream::try_write`] makes progress or fails: one that did neither would be asked for ever.
     fn poll_writable(&mut self, cx: &mut Context<'_>) -> Poll<()>;
 
     /// Something to read is here.

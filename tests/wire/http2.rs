@@ -12,9 +12,10 @@ use h2::Reason;
 use h2::ext::Protocol;
 use http::{HeaderMap, HeaderValue, Method, Request};
 
+use crate::harness::frames::code::CANCEL;
 use crate::harness::frames::flag::{END_HEADERS, END_STREAM};
 use crate::harness::frames::kind::{GOAWAY, HEADERS, PING, RST_STREAM, SETTINGS};
-use crate::harness::frames::{frame, literal};
+use crate::harness::frames::{Frame, Frames, frame, literal, request, reset, settings};
 use crate::harness::*;
 
 /// Head, body and forwarding fields are what they would be in HTTP/1.1; the log says what was spoken.
@@ -261,6 +262,45 @@ fn a_dribbling_window_is_cut() {
     assert_eq!(reason, Some(Reason::CANCEL));
     assert_took(since, Duration::from_millis(600));
     assert_eq!(proxy.log_for("/large").get("phase"), "write");
+}
+
+/// An answer of the proxy's own that waits for the client's window ends when its stream does, however that ends; the
+/// worker serves on. So does a response of an origin.
+#[test]
+fn what_waits_for_a_window_ends_with_its_stream() {
+    let origin = Origin::serve(|_| ok(&"x".repeat(200_000)));
+    let dead = Proxy::to(&[&dead_address().to_string()], &[]);
+    let live = Proxy::of(&origin);
+    for (proxy, status) in [(&dead, 502), (&live, 200)] {
+        for end in ["/reset-stream", "/half-close", "/close", "/reset"] {
+            let mut client = Frames::connect(proxy.addr());
+            let get = frame(HEADERS, END_HEADERS | END_STREAM, 1, request("GET", end));
+            client.send([settings(&[(4, 0)]), get].concat());
+            let answer = client.until(|frame| frame.kind == HEADERS);
+            assert_eq!(answer.last().map(Frame::status), Some(status), "{end}");
+            let kept = match end {
+                "/reset-stream" => {
+                    client.send(reset(1, CANCEL));
+                    Some(client)
+                }
+                "/half-close" => {
+                    client.peer.half_close();
+                    Some(client)
+                }
+                "/close" => {
+                    client.peer.close();
+                    None
+                }
+                _ => {
+                    client.peer.reset();
+                    None
+                }
+            };
+            assert_eq!(proxy.log_for(end).get("status"), status.to_string());
+            assert_eq!(proxy.get("/next").head.status(), status);
+            drop(kept);
+        }
+    }
 }
 
 /// A client that reads quickly, through a small window, is served.

@@ -1,7 +1,7 @@
 //! What the engine writes behind a head, in HTTP/1.1, as the data and trailers of a stream.
 
-use std::io::{self, IoSlice};
-use std::task::{Context, Poll};
+use std::io::{self, ErrorKind, IoSlice};
+use std::task::{Context, Poll, ready};
 
 use bytes::Bytes;
 use h2::{Reason, SendStream};
@@ -30,13 +30,15 @@ pub struct Sending {
     /// Kept to the end of the exchange, to hear of resets.
     stream: SendStream<Bytes>,
     rest: Rest,
+    /// There will be no more room: the stream has ended, or its connection has.
+    gone: bool,
 }
 
 impl Sending {
     /// What follows the head that opened `stream`.
     #[must_use]
     pub fn new(stream: SendStream<Bytes>, rest: Rest) -> Sending {
-        Sending { stream, rest }
+        Sending { stream, rest, gone: false }
     }
 
     /// Takes all that the windows allow of `slices`, from byte `skip` on; how many bytes that is.
@@ -73,7 +75,7 @@ impl Sending {
             room
         };
         if room == 0 {
-            return Ok(0);
+            return if self.gone { Err(ErrorKind::BrokenPipe.into()) } else { Ok(0) };
         }
         let mut bytes = gather(slices, skip, room);
         let Some(decoder) = decoder else {
@@ -102,8 +104,9 @@ impl Sending {
         if matches!(self.rest, Rest::Nothing) || self.stream.capacity() > 0 {
             return Poll::Ready(());
         }
-        // The end of the stream, or an error, is for the next write to find.
-        self.stream.poll_capacity(cx).map(|_| ())
+        let capacity = ready!(self.stream.poll_capacity(cx));
+        self.gone = !matches!(capacity, Some(Ok(_))); // for the next write to say
+        Poll::Ready(())
     }
 
     /// Waits for the peer to reset the stream; why it did, as far as it said.
