@@ -2,7 +2,7 @@
 //! drain, and the handover to the next process.
 //!
 //! ```text
-//!   server (start) ─▶ supervisor (main thread: signals, drain, watchdog)
+//!   server (start) ─▶ supervisor (main thread: signals, drain) ─▶ watchdog
 //!     │                  ├─▶ reload ─▶ certificates, tls, dns ─▶ the next site    (dns by itself, too)
 //!     │                  └─▶ handover ─▶ the next process                         (upgrade gives the order)
 //!     └─▶ sockets, systemd (whose they are), probes, admin, log_writer, pid_file
@@ -25,3 +25,4 @@ pub mod systemd;
 pub mod tls;
 pub mod unchecked;
 pub mod upgrade;
+pub mod watchdog;

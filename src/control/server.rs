@@ -13,6 +13,7 @@ use std::path::PathBuf;
 use std::sync::atomic::AtomicU32;
 use std::sync::mpsc::{Receiver, Sender, channel};
 use std::sync::{Arc, Mutex};
+use std::time::Instant;
 
 use arc_swap::ArcSwap;
 use rustix::process::{Resource, getrlimit, setrlimit};
@@ -43,8 +44,9 @@ use super::reload::{Loading, Reloader, Sources};
 use super::sockets::{Inheritance, Sockets};
 use super::start_error::StartError;
 use super::supervisor::{Ended, Event, Handle, Succession, Supervisor};
-use super::systemd::{self, Notifier, Watchdog};
+use super::systemd::{self, Notifier};
 use super::tls::{self, Loader};
+use super::watchdog::Watchdog;
 
 /// Runs the server until a signal stops it.
 ///
@@ -137,7 +139,8 @@ fn serve(
         Some(predecessor) => predecessor.ready(estate.addresses()),
         None => notifier.ready(),
     }
-    let watchdog = Watchdog::from_env(handles.iter().map(|handle| Arc::clone(&handle.pulse)));
+    let feeding = systemd::watchdog_interval();
+    let pulses = handles.iter().map(|handle| Arc::clone(&handle.pulse));
     let supervisor = Supervisor {
         shared: &shared,
         handles: &handles,
@@ -145,7 +148,8 @@ fn serve(
         log: &log,
         reloads: reloader.orders(),
         notifier,
-        watchdog,
+        feeds_watchdog: feeding.is_some(),
+        watchdog: Watchdog::new(feeding, pulses, Instant::now()),
         succession: Succession::new(program, estate, events_tx, admin, pid_file),
     };
     let ended = supervisor.run();

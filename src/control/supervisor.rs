@@ -27,8 +27,9 @@ use super::pid_file::PidFile;
 use super::reload::Orders;
 use super::sockets::Estate;
 use super::start_error::StartError;
-use super::systemd::{Notifier, Watchdog};
+use super::systemd::Notifier;
 use super::upgrade;
+use super::watchdog::Watchdog;
 
 /// What the main thread waits for.
 #[derive(Debug)]
@@ -149,8 +150,10 @@ pub struct Supervisor<'a> {
     pub reloads: Orders,
     /// The service manager.
     pub notifier: Notifier,
-    /// Its watchdog, if it has one.
-    pub watchdog: Option<Watchdog>,
+    /// It has a watchdog that wants to hear of us.
+    pub feeds_watchdog: bool,
+    /// Looks after the workers.
+    pub watchdog: Watchdog,
     /// What an upgrade takes.
     pub succession: Succession,
 }
@@ -166,7 +169,7 @@ impl Supervisor<'_> {
         let mut lost_lines = LostLines::default();
         while running > 0 {
             let event = self.events.recv_timeout(self.wait(cut_at));
-            self.feed_watchdog();
+            self.look_after_workers();
             match event {
                 Ok(Event::Signal(SIGUSR1)) => self.log.reopen(),
                 Ok(Event::Signal(SIGHUP)) => self.reload(),
@@ -189,7 +192,7 @@ impl Supervisor<'_> {
                 },
                 Ok(Event::WorkerEnded { index, reason: None }) => {
                     running -= 1;
-                    self.watchdog.iter_mut().for_each(|watchdog| watchdog.let_go(index));
+                    self.watchdog.let_go(index);
                 }
                 Ok(Event::WorkerEnded { index, reason: Some(reason) }) => {
                     return Err(StartError::WorkerDied { index, reason });
@@ -213,13 +216,14 @@ impl Supervisor<'_> {
     fn wait(&self, cut_at: Option<Instant>) -> Duration {
         let now = Instant::now();
         let cut = cut_at.map_or(REPORT_PAUSE, |at| at.saturating_duration_since(now));
-        let watchdog = self.watchdog.as_ref().map_or(REPORT_PAUSE, |watchdog| watchdog.wait(now));
-        cut.min(watchdog).min(REPORT_PAUSE)
+        cut.min(self.watchdog.wait(now)).min(REPORT_PAUSE)
     }
 
-    fn feed_watchdog(&mut self) {
-        if let Some(watchdog) = &mut self.watchdog {
-            watchdog.look(Instant::now(), &self.notifier);
+    fn look_after_workers(&mut self) {
+        let Some(hanging) = self.watchdog.look(Instant::now()) else { return };
+        self.shared.set_workers_hanging(hanging);
+        if hanging == 0 && self.feeds_watchdog {
+            self.notifier.alive();
         }
     }
 
@@ -268,7 +272,7 @@ impl Supervisor<'_> {
             Ok(successor) => {
                 tracing::info!(pid = successor.pid, "upgrade: the new process has taken over");
                 self.notifier.succeeded_by(successor.pid);
-                (self.notifier, self.watchdog) = (Notifier::default(), None);
+                (self.notifier, self.feeds_watchdog) = (Notifier::default(), false);
                 self.shared.set_successor(true);
                 self.succession.cede(&successor);
                 upgrade::answer(asking, &Ok(successor.pid));

@@ -5,14 +5,11 @@ use std::fmt::Write as _;
 use std::os::linux::net::SocketAddrExt as _;
 use std::os::unix::ffi::OsStrExt as _;
 use std::os::unix::net::{SocketAddr, UnixDatagram};
-use std::sync::Arc;
-use std::sync::atomic::{AtomicU32, Ordering};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use listenfd::ListenFd;
 use rustix::time::{ClockId, clock_gettime};
 
-use crate::limits;
 use crate::net::listener;
 
 use super::sockets::Handed;
@@ -63,6 +60,11 @@ impl Notifier {
         self.say("STOPPING=1");
     }
 
+    /// Every worker is alive.
+    pub fn alive(&self) {
+        self.say("WATCHDOG=1");
+    }
+
     /// Another process is the service from now on. It starts with a watchdog that was fed just now.
     pub fn succeeded_by(&self, pid: u32) {
         let mut message = String::from("WATCHDOG=1");
@@ -79,88 +81,15 @@ impl Notifier {
     }
 }
 
-/// Feeds the service manager's watchdog for as long as every worker shows signs of life.
-#[derive(Debug)]
-pub struct Watchdog {
-    every: Duration,
-    next: Instant,
-    pulses: Vec<Pulse>,
-}
-
-/// What is known of a worker.
-#[derive(Debug)]
-struct Pulse {
-    beats: Arc<AtomicU32>,
-    seen: u32,
-    seen_at: Instant,
-    /// It has ended, as it should.
-    ended: bool,
-    hangs: bool,
-}
-
-impl Watchdog {
-    /// The watchdog that the environment asks for, over workers with these pulses.
-    #[must_use]
-    pub fn from_env(pulses: impl IntoIterator<Item = Arc<AtomicU32>>) -> Option<Watchdog> {
-        let number = |name| std::env::var(name).ok()?.parse::<u64>().ok();
-        let of_another = |name| number(name).is_some_and(|pid| pid != u64::from(std::process::id()));
-        if of_another("WATCHDOG_PID") {
-            return None;
-        }
-        let timeout_us = number("WATCHDOG_USEC").filter(|us| *us > 0)?;
-        Some(Watchdog::new(Duration::from_micros(timeout_us / 2), pulses, Instant::now()))
+/// How often the service manager wants to hear that all is well (`WatchdogSec=`): twice as often as it would act.
+#[must_use]
+pub fn watchdog_interval() -> Option<Duration> {
+    let number = |name| std::env::var(name).ok()?.parse::<u64>().ok();
+    if number("WATCHDOG_PID").is_some_and(|pid| pid != u64::from(std::process::id())) {
+        return None; // it is meant for another process
     }
-
-    fn new(every: Duration, pulses: impl IntoIterator<Item = Arc<AtomicU32>>, now: Instant) -> Watchdog {
-        let pulse = |beats: Arc<AtomicU32>| {
-            let seen = beats.load(Ordering::Relaxed);
-            Pulse { beats, seen, seen_at: now, ended: false, hangs: false }
-        };
-        Watchdog { every, next: now, pulses: pulses.into_iter().map(pulse).collect() }
-    }
-
-    /// A worker has ended: nothing is expected of it any more.
-    pub fn let_go(&mut self, worker: usize) {
-        self.pulses.get_mut(worker).into_iter().for_each(|pulse| pulse.ended = true);
-    }
-
-    /// How long the next look can wait.
-    #[must_use]
-    pub fn wait(&self, now: Instant) -> Duration {
-        self.next.saturating_duration_since(now)
-    }
-
-    /// Feeds the watchdog when it is time to, and every worker is alive.
-    pub fn look(&mut self, now: Instant, notifier: &Notifier) {
-        if now < self.next {
-            return;
-        }
-        self.next = now + self.every;
-        if self.all_alive(now) {
-            notifier.say("WATCHDOG=1");
-        }
-    }
-
-    fn all_alive(&mut self, now: Instant) -> bool {
-        let mut all = true;
-        for (worker, pulse) in self.pulses.iter_mut().enumerate().filter(|(_, pulse)| !pulse.ended) {
-            let beats = pulse.beats.load(Ordering::Relaxed);
-            if beats != pulse.seen {
-                (pulse.seen, pulse.seen_at) = (beats, now);
-            }
-            let hangs =
-                now.saturating_duration_since(pulse.seen_at) > Duration::from_millis(limits::PULSE_MS);
-            if hangs && !pulse.hangs {
-                tracing::error!(
-                    worker,
-                    "a worker hangs: the watchdog of the service manager is not fed any more"
-                );
-            }
-            pulse.hangs = hangs;
-            all &= !hangs;
-        }
-        all
-    }
+    let timeout_us = number("WATCHDOG_USEC").filter(|us| *us > 0)?;
+    Some(Duration::from_micros(timeout_us / 2))
 }
 
 /// Sockets that the service manager has bound for us (`LISTEN_FDS`). Takes the variables out of the environment, so this
@@ -192,32 +121,4 @@ pub fn activation() -> Vec<Handed> {
         }
     }
     all
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    /// Goal: one worker that hangs is enough; one that has ended is none that hangs. Method: time is an argument.
-    #[test]
-    fn a_worker_that_hangs_stops_the_watchdog() {
-        let beats = [Arc::new(AtomicU32::new(0)), Arc::new(AtomicU32::new(0))];
-        let start = Instant::now();
-        let mut watchdog = Watchdog::new(Duration::from_secs(1), beats.clone(), start);
-        for second in 1..10 {
-            beats.iter().for_each(|beats| _ = beats.fetch_add(1, Ordering::Relaxed));
-            assert!(watchdog.all_alive(start + Duration::from_secs(second)));
-        }
-        let mut alive = Vec::new();
-        for second in 10..16 {
-            beats[0].fetch_add(1, Ordering::Relaxed);
-            alive.push(watchdog.all_alive(start + Duration::from_secs(second)));
-        }
-        assert_eq!(alive, [true, true, true, false, false, false]);
-        beats[1].fetch_add(1, Ordering::Relaxed);
-        assert!(watchdog.all_alive(start + Duration::from_secs(16)), "it has come back");
-        watchdog.let_go(1);
-        beats[0].fetch_add(1, Ordering::Relaxed);
-        assert!(watchdog.all_alive(start + Duration::from_secs(60)), "it has ended");
-    }
 }

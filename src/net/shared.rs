@@ -1,7 +1,7 @@
 //! What workers and control share: one immutable site, a few relaxed counters.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU32, AtomicU64, Ordering};
 use std::time::{Instant, SystemTime, UNIX_EPOCH};
 
 use arc_swap::ArcSwap;
@@ -72,6 +72,8 @@ pub struct Shared {
     lifecycle: AtomicU8,
     /// See [`Shared::has_successor`].
     succeeded: AtomicBool,
+    /// Workers that have not shown life for [`limits::PULSE_MS`](crate::limits::PULSE_MS).
+    hanging: AtomicU32,
 }
 
 impl Shared {
@@ -89,7 +91,19 @@ impl Shared {
             budget,
             lifecycle: AtomicU8::new(0),
             succeeded: AtomicBool::new(false),
+            hanging: AtomicU32::new(0),
         }
+    }
+
+    /// Workers that hang, as far as is known.
+    #[must_use]
+    pub fn workers_hanging(&self) -> u32 {
+        self.hanging.load(Ordering::Relaxed)
+    }
+
+    /// So many workers hang.
+    pub fn set_workers_hanging(&self, hanging: u32) {
+        self.hanging.store(hanging, Ordering::Relaxed);
     }
 
     /// The port where `authority` is served with TLS; `None` when no certificate is for it.

@@ -35,6 +35,8 @@ pub struct Snapshot<'a> {
     pub config_loaded_unix_s: u64,
     /// 0 running, 1 draining, 2 cutting.
     pub lifecycle: u8,
+    /// Workers that hang.
+    pub workers_hanging: u32,
     /// When the process started, in milliseconds since the Unix epoch.
     pub started_unix_ms: u64,
     /// Version of the program.
@@ -95,6 +97,7 @@ fn write_gauge(text: &mut Text, gauge: Gauge, snapshot: &Snapshot<'_>) {
         Gauge::WorkerConnections => series::worker_connections(text, name, snapshot.shards),
         Gauge::Endpoints => text.level(name, &[], snapshot.endpoints.len()),
         Gauge::Lifecycle => text.level(name, &[], snapshot.lifecycle),
+        Gauge::WorkersHanging => text.level(name, &[], snapshot.workers_hanging),
         Gauge::ConfigVersion => text.level(name, &[], snapshot.config_version),
         Gauge::ConfigLoaded => text.level(name, &[], snapshot.config_loaded_unix_s),
         Gauge::BuildInfo => text.level(name, &[("version", snapshot.version)], 1),
@@ -112,17 +115,19 @@ enum Gauge {
     WorkerConnections,
     Endpoints,
     Lifecycle,
+    WorkersHanging,
     ConfigVersion,
     ConfigLoaded,
     BuildInfo,
     Started,
 }
 
-const GAUGES: [Gauge; 8] = [
+const GAUGES: [Gauge; 9] = [
     Gauge::ConnectionsOpen,
     Gauge::WorkerConnections,
     Gauge::Endpoints,
     Gauge::Lifecycle,
+    Gauge::WorkersHanging,
     Gauge::ConfigVersion,
     Gauge::ConfigLoaded,
     Gauge::BuildInfo,
@@ -137,6 +142,7 @@ impl Gauge {
             Gauge::WorkerConnections => "ringress_worker_connections",
             Gauge::Endpoints => "ringress_endpoints",
             Gauge::Lifecycle => "ringress_lifecycle",
+            Gauge::WorkersHanging => "ringress_workers_hanging",
             Gauge::ConfigVersion => "ringress_config_version",
             Gauge::ConfigLoaded => "ringress_config_last_reload_success_timestamp_seconds",
             Gauge::BuildInfo => "ringress_build_info",
@@ -150,6 +156,7 @@ impl Gauge {
             Gauge::WorkerConnections => "Client connections open now, by the worker that serves them.",
             Gauge::Endpoints => "Addresses that requests may be sent to, names resolved.",
             Gauge::Lifecycle => "0 while running, 1 while draining, 2 while what still runs is being cut.",
+            Gauge::WorkersHanging => "Workers that have shown no sign of life for three seconds.",
             Gauge::ConfigVersion => "Counts the configurations that were served, from 1.",
             Gauge::ConfigLoaded => {
                 "When a configuration was last loaded with success, in seconds since the Unix epoch."
@@ -284,6 +291,7 @@ mod tests {
             probes: (5, 4),
             config_loaded_unix_s: 1_700_000_100,
             lifecycle: 1,
+            workers_hanging: 0,
             started_unix_ms: 1_700_000_000_045,
             version: "1.2.3",
         };
@@ -304,6 +312,9 @@ ringress_endpoints 1
 # HELP ringress_lifecycle 0 while running, 1 while draining, 2 while what still runs is being cut.
 # TYPE ringress_lifecycle gauge
 ringress_lifecycle 1
+# HELP ringress_workers_hanging Workers that have shown no sign of life for three seconds.
+# TYPE ringress_workers_hanging gauge
+ringress_workers_hanging 0
 # HELP ringress_config_version Counts the configurations that were served, from 1.
 # TYPE ringress_config_version gauge
 ringress_config_version 2

@@ -59,7 +59,10 @@ fn show(path: &str, ask: Ask<'_>, subject: &Subject) -> Answer {
                 Format::wanted(accept.filter_map(|field| str::from_utf8(field.value.of(ask.bytes)).ok()));
             Reply::of(200, format.content_type(), subject.metrics(format))
         }
-        "/healthz" => Reply::text(200, "ok\n"),
+        "/healthz" => match subject.shared.workers_hanging() {
+            0 => Reply::text(200, "ok\n"),
+            _ => Reply::text(503, "a worker hangs\n"),
+        },
         "/readyz" => match subject.shared.lifecycle() {
             Lifecycle::Running => Reply::text(200, "ok\n"),
             // Asked before a successor had taken over, and answered after: the service is as ready as ever.

@@ -74,6 +74,7 @@ impl Subject {
                 .last_success_unix_s()
                 .unwrap_or(self.started_unix_ms / 1000),
             lifecycle: self.shared.lifecycle() as u8,
+            workers_hanging: self.shared.workers_hanging(),
             started_unix_ms: self.started_unix_ms,
             version: env!("CARGO_PKG_VERSION"),
         };
