@@ -25,6 +25,7 @@ use std::task::{Context, Poll};
 use std::time::Duration;
 
 use monoio::net::UnixStream;
+use rustix::event::epoll::{self, CreateFlags, EventData, EventFlags};
 use rustix::io::Errno;
 use rustix::ioctl::{Getter, Opcode, ioctl};
 use rustix::net::{RecvFlags, SendAncillaryBuffer, SendFlags, Shutdown};
@@ -58,6 +59,18 @@ struct Descriptor {
     stream: UnixStream,
     rx: Cell<Readiness>,
     tx: Cell<Readiness>,
+    /// The ring has called it writable and it was not.
+    half_closed: Cell<bool>,
+}
+
+impl Descriptor {
+    /// A write has taken less than there was: the next wait asks the ring again.
+    fn took_less(&self, took_any: bool) {
+        if !took_any && self.tx.get() == Readiness::Ready {
+            self.half_closed.set(true);
+        }
+        self.tx.set(Readiness::Idle);
+    }
 }
 
 impl AsFd for Descriptor {
@@ -79,12 +92,25 @@ fn watch(
 ) -> Watch {
     Box::pin(async move {
         loop {
-            let polled = if read { fd.stream.readable(true).await } else { fd.stream.writable(true).await };
+            let polled = match read {
+                true => fd.stream.readable(true).await,
+                false if fd.half_closed.get() => writable_at_last(&fd).await,
+                false => fd.stream.writable(true).await,
+            };
             let state = direction(&fd);
             state.set(if polled.is_ok() { Readiness::Ready } else { Readiness::Failed });
             poll_fn(|_| if state.get() == Readiness::Armed { Poll::Ready(()) } else { Poll::Pending }).await;
         }
     })
+}
+
+/// Waits until a socket takes bytes whose peer has ended its side. To a poll in the ring that is an end of its own
+/// (`IO_POLL_UNMASK` of the kernel's io_uring/poll.c has EPOLLRDHUP in it), so whoever had more to send would ask and try for
+/// ever. An epoll set reports what it was asked for, and the ring can wait for the set.
+async fn writable_at_last(fd: &Descriptor) -> io::Result<()> {
+    let set = epoll::create(CreateFlags::CLOEXEC)?;
+    epoll::add(&set, fd, EventData::new_u64(0), EventFlags::OUT)?;
+    UnixStream::from_std(StdUnixStream::from(set))?.readable(true).await
 }
 
 /// A connection: TCP or Unix, in the clear or with TLS. Every read and write returns at once.
@@ -112,8 +138,8 @@ impl Socket {
     /// The runtime does not accept the descriptor.
     pub fn new(stream: impl Into<OwnedFd>) -> io::Result<Socket> {
         let stream = UnixStream::from_std(StdUnixStream::from(stream.into()))?;
-        let fd =
-            Rc::new(Descriptor { stream, rx: Cell::new(Readiness::Idle), tx: Cell::new(Readiness::Idle) });
+        let (rx, tx) = (Cell::new(Readiness::Idle), Cell::new(Readiness::Idle));
+        let fd = Rc::new(Descriptor { stream, rx, tx, half_closed: Cell::new(false) });
         Ok(Socket { rx: watch(Rc::clone(&fd), |s| &s.rx, true), fd, tls: None, tx: None, holding: false })
     }
 
@@ -255,12 +281,12 @@ impl Socket {
             Ok(n) => {
                 let all: usize = slices.iter().map(|slice| slice.len()).sum();
                 if n < all {
-                    self.fd.tx.set(Readiness::Idle);
+                    self.fd.took_less(n > 0);
                 }
                 Ok(n)
             }
             Err(Errno::AGAIN | Errno::INTR) => {
-                self.fd.tx.set(Readiness::Idle);
+                self.fd.took_less(false);
                 Ok(0)
             }
             Err(error) => Err(error.into()),
@@ -308,7 +334,7 @@ impl Socket {
         while pipe.held > 0 {
             match splice(&pipe.read, None, &*self.fd, None, pipe.held, SPLICE) {
                 Ok(0) | Err(Errno::AGAIN | Errno::INTR) => {
-                    self.fd.tx.set(Readiness::Idle);
+                    self.fd.took_less(moved > 0);
                     break;
                 }
                 Ok(n) => {

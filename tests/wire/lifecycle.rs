@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 
 use rustix::process::Signal;
 
+use crate::harness::frames::{Frames, flag, frame, kind, request, settings, window};
 use crate::harness::*;
 
 /// An origin that streams `one`, waits for the gate, and ends the stream with `two`.
@@ -314,4 +315,41 @@ fn idleness_costs_nothing() {
     let spent = proxy.cpu_time() - before;
     assert!(spent <= Duration::from_millis(50), "{spent:?} of CPU time in a second of silence");
     gate.open();
+}
+
+/// Clients that ended their side and read nothing while more is to be sent to them: that is waited for, not tried. They get it
+/// all when they read.
+#[test]
+fn waiting_for_a_half_closed_client_costs_nothing() {
+    const BODY: usize = 12_000_000; // more than the kernel's buffers take
+    let origin = Origin::start(|mut conn| {
+        while let Some(head) = conn.request_head() {
+            let body = "x".repeat(BODY);
+            if head.target() == "/tunnel" {
+                conn.send("HTTP/1.1 101 Switching Protocols\r\nConnection: upgrade\r\nUpgrade: echo\r\n\r\n");
+                let _ = conn.try_send(body);
+                conn.half_close();
+                return;
+            }
+            let _ = conn.try_send(ok(&body));
+        }
+    });
+    let proxy = Proxy::of(&origin);
+    let mut tunnel = Peer::connect_narrow(proxy.addr());
+    tunnel.send("GET /tunnel HTTP/1.1\r\nHost: a\r\nConnection: upgrade\r\nUpgrade: echo\r\n\r\n");
+    assert_eq!(tunnel.head().status(), 101);
+    let mut multiplexed = Frames::connect_narrow(proxy.addr());
+    multiplexed.send([settings(&[(4, 1 << 30)]), window(0, 1 << 30)].concat());
+    multiplexed.send(frame(kind::HEADERS, flag::WHOLE, 1, request("GET", "/download")));
+    multiplexed.until(|frame| frame.kind == kind::HEADERS);
+    thread::sleep(Duration::from_millis(500)); // until both are stuck
+    tunnel.half_close();
+    multiplexed.peer.half_close();
+    thread::sleep(Duration::from_millis(200)); // what they set off
+    let before = proxy.cpu_time();
+    thread::sleep(Duration::from_millis(800));
+    let spent = proxy.cpu_time() - before;
+    assert!(spent <= Duration::from_millis(50), "{spent:?} of CPU time in 800 ms of waiting");
+    let (rest, _) = tunnel.until_end();
+    assert_eq!(rest.len(), BODY);
 }

@@ -191,6 +191,12 @@ impl Frames {
         Frames::greet(Peer::connect(addr))
     }
 
+    /// As [`Frames::connect`], with a receive buffer that is small and does not grow.
+    #[track_caller]
+    pub fn connect_narrow(addr: SocketAddr) -> Frames {
+        Frames::greet(Peer::connect_narrow(addr))
+    }
+
     /// With TLS and ALPN.
     #[track_caller]
     pub fn connect_tls(addr: SocketAddr, config: &ClientConfig) -> Frames {
