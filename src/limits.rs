@@ -327,6 +327,9 @@ pub const H2_ORIGIN_STREAM_WINDOW_BYTES: u32 = 128 * 1024;
 /// Window of a connection to an origin: all of its streams together, so that slow clients cannot take it from the others.
 #[expect(clippy::cast_possible_truncation, reason = "a hundred")]
 pub const H2_ORIGIN_WINDOW_BYTES: u32 = H2_ORIGIN_STREAM_WINDOW_BYTES * H2_ORIGIN_STREAMS_MAX as u32;
+/// How long the last frames of streams that were cut may take to leave, in milliseconds: a client that does not read would
+/// hold up the end of the process.
+pub const H2_CUT_MS: u64 = 200;
 /// How long an origin has to answer a PING at most, in milliseconds.
 pub const H2_PONG_MS: u64 = 20_000;
 /// What a client of HTTP/2 may spend on frames that move nothing before it counts as a flood. WINDOW_UPDATE costs 1, PING,

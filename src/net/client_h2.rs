@@ -79,7 +79,8 @@ pub async fn serve(worker: Rc<Worker>, io: Io, caller: Caller, admission: Admiss
         let timer = worker.timers.timer();
         let owed = Some((0, began));
         tap.cork();
-        let mut life = Life { timer, tap, owed, idle_since: None, parting: None, flooded: false };
+        let mut life =
+            Life { timer, tap, owed, idle_since: None, parting: None, cut_at: None, flooded: false };
         poll_fn(|cx| {
             let over = life.poll(&worker, &peer, &mut connection, cx);
             match life.tap.poll_flush(cx) {
@@ -110,6 +111,8 @@ struct Life {
     idle_since: Option<Timestamp>,
     /// GOAWAY was sent: until when the client may take its leave once nothing runs.
     parting: Option<Timestamp>,
+    /// What runs is cut: until when its last frames may leave.
+    cut_at: Option<Timestamp>,
     /// The client was told that it floods.
     flooded: bool,
 }
@@ -160,8 +163,13 @@ impl Life {
         let timeouts = &view.config.timeouts;
         let lifecycle = worker.shared.lifecycle();
         let running = connection.has_streams();
-        if lifecycle == Lifecycle::Cutting && !running {
-            return Look::Close; // what still runs is cut, and recorded, by its own exchange
+        let mut cut = Timestamp::NEVER;
+        if lifecycle == Lifecycle::Cutting {
+            // What still runs is cut, and recorded, by its own exchange; but what it said may not get through.
+            cut = *self.cut_at.get_or_insert(now.after(Some(Duration::from_millis(limits::H2_CUT_MS))));
+            if !running || now >= cut {
+                return Look::Close;
+            }
         }
         let before = self.owed;
         self.owed = self.tap.watch().owed().map(|which| match before {
@@ -190,7 +198,7 @@ impl Life {
             Some(_) | None => {}
         }
         let parting = self.parting.filter(|_| !running).unwrap_or(idle);
-        self.timer.arm(owed.min(parting), cx);
+        self.timer.arm(owed.min(parting).min(cut), cx);
         Look::Wait
     }
 }

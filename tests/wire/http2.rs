@@ -15,7 +15,7 @@ use http::{HeaderMap, HeaderValue, Method, Request};
 use crate::harness::frames::code::CANCEL;
 use crate::harness::frames::flag::{END_HEADERS, END_STREAM};
 use crate::harness::frames::kind::{GOAWAY, HEADERS, PING, RST_STREAM, SETTINGS};
-use crate::harness::frames::{Frame, Frames, frame, literal, request, reset, settings};
+use crate::harness::frames::{Frame, Frames, frame, literal, request, reset, settings, window};
 use crate::harness::*;
 
 /// Head, body and forwarding fields are what they would be in HTTP/1.1; the log says what was spoken.
@@ -301,6 +301,22 @@ fn what_waits_for_a_window_ends_with_its_stream() {
             drop(kept);
         }
     }
+}
+
+/// At the drain's deadline a client that does not read is left behind.
+#[test]
+fn a_client_that_does_not_read_delays_no_drain() {
+    let origin = Origin::serve(|_| ok(&"x".repeat(12_000_000)));
+    let mut proxy = Proxy::with(&origin, &["--drain-timeout", "300ms"]);
+    let mut client = Frames::connect_narrow(proxy.addr());
+    client.send([settings(&[(4, 1 << 30)]), window(0, 1 << 30)].concat());
+    client.send(frame(HEADERS, END_HEADERS | END_STREAM, 1, request("GET", "/stuck")));
+    client.until(|frame| frame.kind == HEADERS);
+    let since = std::time::Instant::now();
+    proxy.terminate();
+    assert_eq!(proxy.wait().code(), Some(0));
+    assert!(since.elapsed() < Duration::from_millis(1_500), "{:?}", since.elapsed());
+    assert_eq!(proxy.log_for("/stuck").get("phase"), "drain");
 }
 
 /// A client that reads quickly, through a small window, is served.
