@@ -303,20 +303,22 @@ fn what_waits_for_a_window_ends_with_its_stream() {
     }
 }
 
-/// At the drain's deadline a client that does not read is left behind.
+/// At the drain's deadline a client that does not read is left behind, though all of its exchanges are over.
 #[test]
 fn a_client_that_does_not_read_delays_no_drain() {
-    let origin = Origin::serve(|_| ok(&"x".repeat(12_000_000)));
+    const STREAMS: u32 = 100; // 6 MB: more than the kernel takes; the rest waits in the connection
+    let origin = Origin::serve(|_| ok(&"x".repeat(60_000)));
     let mut proxy = Proxy::with(&origin, &["--drain-timeout", "300ms"]);
     let mut client = Frames::connect_narrow(proxy.addr());
     client.send([settings(&[(4, 1 << 30)]), window(0, 1 << 30)].concat());
-    client.send(frame(HEADERS, END_HEADERS | END_STREAM, 1, request("GET", "/stuck")));
-    client.until(|frame| frame.kind == HEADERS);
+    for index in 0..STREAMS {
+        client.send(frame(HEADERS, END_HEADERS | END_STREAM, 2 * index + 1, request("GET", "/stuck")));
+    }
+    eventually("all of them to be over", || (proxy.log_lines().len() >= STREAMS as usize).then_some(()));
     let since = std::time::Instant::now();
     proxy.terminate();
     assert_eq!(proxy.wait().code(), Some(0));
     assert!(since.elapsed() < Duration::from_millis(1_500), "{:?}", since.elapsed());
-    assert_eq!(proxy.log_for("/stuck").get("phase"), "drain");
 }
 
 /// A client that reads quickly, through a small window, is served.
