@@ -23,7 +23,7 @@ needs_promtool = pytest.mark.skipif(
 OPENMETRICS = "application/openmetrics-text; version=1.0.0"
 UNITS = ("_seconds", "_bytes", "_info")
 # Gauges and counters of things, not of amounts with a unit.
-THINGS = re.compile(r"_(active|open|connections|endpoints|lifecycle|serves|timers|idle|version)$")
+THINGS = re.compile(r"_(active|open|connections|endpoints|lifecycle|hanging|serves|timers|idle|version)$")
 
 
 def fetch(url, **fields):
